@@ -1,0 +1,37 @@
+# Two commands do all the set-up: `make serve` runs the service on the shipped models, `make test` runs the suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: serve test lint protos clean
+
+serve: $(VENV)/.serving
+	@$(BIN)/python scripts/serve.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict api serving trainer
+	$(BIN)/lint-imports
+
+# protoc 6.31: newer ones generate code that refuses to run on protobuf 6.
+protos: $(VENV)/.dev
+	$(PYTHON) -m venv $(VENV)/protoc
+	$(VENV)/protoc/bin/pip install --quiet grpcio-tools==1.74.0
+	$(VENV)/protoc/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. api/protos/*.proto
+
+clean:
+	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+
+# Stamps: an extra is installed again only when pyproject.toml has changed since.
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
