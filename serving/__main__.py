@@ -1,0 +1,48 @@
+"""python -m serving: see --help."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from serving import flags, ports
+from serving.errors import ServingError
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT. Exit status: 0 after a stop, 1 if it cannot start, 2 for a bad flag."""
+    options = flags.parse()
+    stopping = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        signal.signal(number, signal.SIG_DFL)  # a second one ends a stop that takes too long
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # Read when TensorFlow is imported; most of its start-up notices would bury our lines.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        # A first try before seconds of importing TensorFlow, to say at once that the port is taken.
+        ports.reserve(options.host, options.port).close()
+        from serving.server import ModelServer
+
+        server = ModelServer(options)
+        server.start()
+    except ServingError as error:
+        print(f"python -m serving: {error}", file=sys.stderr)
+        return 1
+    print(f"serving on {options.host}:{server.port}", flush=True)
+    stopping.wait()
+    logging.info("stopping")
+    server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
