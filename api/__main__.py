@@ -1,0 +1,58 @@
+"""python -m api: serve the gateway over HTTP. Settings come from EMOTION_* environment variables."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+
+import uvicorn
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from api.app import create_app
+from api.logs import configure_logging
+from api.settings import Settings
+
+logger = logging.getLogger("api")
+
+
+def main() -> int:
+    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for wrong settings."""
+    try:
+        settings = Settings()
+    except (ValidationError, SettingsError) as error:
+        for line in _explain(error):
+            print(line, file=sys.stderr)
+        return 2
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        # Bound here, because uvicorn would say only after start-up, amid other lines, that the port is taken.
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        # The socket module appends the address to strerror, which would repeat it.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        print(f"cannot listen on {settings.host}:{settings.port}: {reason}", file=sys.stderr)
+        return 1
+    # uvicorn stops gracefully on these signals and then raises them again, for whoever handled them before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
+    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _explain(error: ValidationError | SettingsError) -> list[str]:
+    if isinstance(error, SettingsError):
+        return [str(error)]
+    lines = []
+    for item in error.errors():
+        name = "_".join(("EMOTION", *map(str, item["loc"][:1]))).upper() + ": " if item["loc"] else ""
+        lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

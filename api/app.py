@@ -1,0 +1,52 @@
+"""The FastAPI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from api.errors import install_error_handler
+from api.faces import FaceDetector, HaarDetector
+from api.gateway import open_gateway
+from api.metrics import Metrics
+from api.middleware import BodyLimit, RequestContext
+from api.routes import batch, health, models, predict
+from api.settings import Settings
+
+DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
+
+Errors are `application/problem+json` (RFC 9457); their `type` is stable.
+"""
+
+
+def create_app(settings: Settings, detector: FaceDetector | None = None) -> FastAPI:
+    """Build the application; its lifespan opens and closes what it owns. detector: Haar when None."""
+    metrics = Metrics()
+    face_detector = detector or HaarDetector(settings.detect_side)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_gateway(settings, metrics, face_detector) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
+    install_error_handler(app, metrics)
+    for routes in (predict, batch, models, health):
+        app.include_router(routes.router)
+
+    def body_limit(path: str) -> int:
+        return settings.max_batch_bytes if path == batch.PATH else settings.max_body_bytes
+
+    # The one added last is the outermost.
+    app.add_middleware(BodyLimit, limit_of=body_limit)
+    app.add_middleware(RequestContext, metrics=metrics)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("emotion-serving")
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,62 @@
+"""A bounded pool of threads for the work that would block the event loop: decoding and detection."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import cv2
+
+from api.errors import Overloaded
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class CpuPool:
+    """Threads, because Pillow and OpenCV release the GIL; bounded, because a long queue only adds latency."""
+
+    def __init__(self, workers: int, queue: int) -> None:
+        # One thread per image: under load OpenCV's own threads would fight with our workers for the cores.
+        cv2.setNumThreads(1)
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="cpu")
+        self._limit = workers + queue
+        self._pending = 0
+
+    async def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:
+        """Run `work` on every item; what it raises stands in the place of its result.
+
+        Raises Overloaded at once when the items do not all fit in the queue. Cancelling takes the items that
+        have not begun out of the queue.
+        """
+        if self._pending + len(items) > self._limit:
+            raise Overloaded(f"{self._pending} images are waiting already; the limit is {self._limit}.")
+        self._pending += len(items)
+        loop = asyncio.get_running_loop()
+        futures = [self._executor.submit(work, item) for item in items]
+        for future in futures:
+            # A cancelled request leaves its running threads behind: count them until they really end.
+            # Callbacks run in the worker's thread; the counter belongs to the loop's.
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
+        results = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        return [_without_base_exceptions(result) for result in results]
+
+    async def run(self, work: Callable[[Item], Result], item: Item) -> Result:
+        """Run `work` on one item and return or raise what it did. Raises Overloaded as map() does."""
+        [result] = await self.map(work, [item])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """Drop what waits and wait for what runs."""
+        self._executor.shutdown(cancel_futures=True)
+
+    def _release(self) -> None:
+        self._pending -= 1
+
+
+def _without_base_exceptions(result: Result | BaseException) -> Result | Exception:
+    if isinstance(result, BaseException) and not isinstance(result, Exception):
+        raise result
+    return result

@@ -1,0 +1,249 @@
+"""What can go wrong, as exceptions that know their HTTP status, and the one renderer for all of them.
+
+    ServiceError
+    ├── InvalidParameter        422  a query parameter, form field or JSON member is wrong
+    ├── ImageError
+    │   ├── UnreadableImage     400  empty, truncated or corrupt
+    │   ├── UnsupportedFormat   415  none of the formats we read
+    │   └── TooLarge            413  over the byte or pixel limit
+    ├── UploadTimeout           408  the client sent its body too slowly
+    ├── NotServed
+    │   ├── UnknownModel        404
+    │   ├── UnknownVersion      404
+    │   └── UnknownLabel        404
+    ├── Unavailable             503  with Retry-After
+    │   ├── ModelServerUnavailable   unreachable, or refusing work
+    │   ├── VersionNotLoaded         known to the model server, not AVAILABLE
+    │   ├── Overloaded               the gateway's own queue is full
+    │   └── NotReady                 the answer of /readyz
+    ├── DeadlineExceeded        504
+    ├── BadModelAnswer          502  the model server broke the model contract
+    └── InternalError           500  ours
+        └── DetectorFailed      500
+
+Every answer that is an error is `application/problem+json` (RFC 9457). `type` is stable: clients may branch
+on it.
+"""
+
+# ruff: noqa: N818 - a client reads the name as what went wrong; the suffix Error on each would add nothing.
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from api.context import request_id
+from api.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+TYPE_PREFIX = "urn:problem-type:emotion-serving:"
+
+
+class ServiceError(Exception):
+    """Base of every error that a client sees.
+
+    detail: one sentence for people. members: extra members of the problem document, such as the limit passed.
+    """
+
+    status = 500
+    slug = "internal-error"
+    title = "Internal error"
+
+    def __init__(self, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.members = members
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    def problem(self) -> dict[str, Any]:
+        """The members of the RFC 9457 problem document."""
+        return {
+            "type": TYPE_PREFIX + self.slug,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "request_id": request_id.get(),
+            **self.members,
+        }
+
+
+class InvalidParameter(ServiceError):
+    """errors: which field is wrong and why."""
+
+    status, slug, title = 422, "invalid-parameter", "Invalid parameter"
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(
+            "; ".join(f"{field}: {message}" for field, message in errors.items()),
+            errors=[{"field": field, "message": message} for field, message in errors.items()],
+        )
+
+
+class ImageError(ServiceError):
+    """Something about the image itself."""
+
+
+class UnreadableImage(ImageError):
+    status, slug, title = 400, "unreadable-image", "Unreadable image"
+
+
+class UnsupportedFormat(ImageError):
+    status, slug, title = 415, "unsupported-format", "Unsupported format"
+
+
+class TooLarge(ImageError):
+    """what: the thing measured; size: None when the client never said how much was coming."""
+
+    status, slug, title = 413, "too-large", "Too large"
+
+    def __init__(self, what: str, *, unit: str, limit: int, size: int | None) -> None:
+        measured = f"has {size:,} {unit}" if size is not None else f"has more {unit} than allowed"
+        members = {"limit": limit, "unit": unit} | ({} if size is None else {"size": size})
+        super().__init__(f"{what} {measured}; the limit is {limit:,} {unit}.", **members)
+
+
+class UploadTimeout(ServiceError):
+    status, slug, title = 408, "upload-timeout", "Upload timeout"
+
+
+class NotServed(ServiceError):
+    """available: the names that would have worked."""
+
+    status = 404
+    thing: ClassVar[str] = "name"
+
+    def __init__(self, asked: object, available: Sequence[object], *, model: str | None = None) -> None:
+        of = f" of model {model!r}" if model else ""
+        names = ", ".join(map(str, available)) or "none"
+        super().__init__(f"There is no {self.thing} {asked}{of}. Available: {names}.", available=list(available))
+
+
+class UnknownModel(NotServed):
+    slug, title, thing = "unknown-model", "Unknown model", "model"
+
+
+class UnknownVersion(NotServed):
+    slug, title, thing = "unknown-version", "Unknown version", "version"
+
+
+class UnknownLabel(NotServed):
+    slug, title, thing = "unknown-label", "Unknown label", "label"
+
+
+class Unavailable(ServiceError):
+    """Worth trying again: carries Retry-After, in seconds."""
+
+    status = 503
+    retry_after_s: ClassVar[int] = 1
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
+
+
+class ModelServerUnavailable(Unavailable):
+    slug, title = "model-server-unavailable", "Model server unavailable"
+
+
+class VersionNotLoaded(Unavailable):
+    slug, title = "version-not-loaded", "Version not loaded"
+    # Loading a model and running its warm-up takes seconds.
+    retry_after_s = 5
+
+
+class Overloaded(Unavailable):
+    slug, title = "overloaded", "Overloaded"
+
+
+class NotReady(Unavailable):
+    """reason: the `type` of the problem that a prediction would get."""
+
+    slug, title = "not-ready", "Not ready"
+
+
+class DeadlineExceeded(ServiceError):
+    status, slug, title = 504, "deadline-exceeded", "Deadline exceeded"
+
+
+class BadModelAnswer(ServiceError):
+    status, slug, title = 502, "bad-model-answer", "Bad answer from the model server"
+
+
+class InternalError(ServiceError):
+    """Says nothing of its cause to the client: that is in the log, under the same request id."""
+
+    def __init__(self, detail: str = "Something went wrong here; the log has it under this request id.") -> None:
+        super().__init__(detail)
+
+
+class DetectorFailed(InternalError):
+    slug, title = "detector-failed", "Face detector failed"
+
+
+class _FrameworkError(ServiceError):
+    """An error that Starlette raised by itself, such as an unknown path (RFC 9457: about:blank)."""
+
+    def __init__(self, error: HTTPException, path: str) -> None:
+        detail = f"There is nothing at {path}." if error.status_code == 404 else str(error.detail)
+        super().__init__(detail)
+        self._error = error
+        phrase = HTTPStatus(error.status_code).phrase
+        self.status, self.title, self.slug = error.status_code, phrase, phrase.lower().replace(" ", "-")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return dict(self._error.headers or {})
+
+    def problem(self) -> dict[str, Any]:
+        return super().problem() | {"type": "about:blank"}
+
+
+def as_service_error(error: Exception, path: str = "") -> ServiceError:
+    """Any exception as one that can be rendered; an unexpected one is logged with its traceback."""
+    if isinstance(error, ServiceError):
+        if isinstance(error, InternalError):
+            logger.error(error.title, exc_info=error)
+        return error
+    if isinstance(error, RequestValidationError):
+        return InvalidParameter({_field(e["loc"]): e["msg"] for e in error.errors()})
+    if isinstance(error, HTTPException):
+        return _FrameworkError(error, path)
+    logger.error("unexpected error", exc_info=error)
+    return InternalError()
+
+
+def _field(location: Sequence[int | str]) -> str:
+    # FastAPI's locations begin with where the field was: ("query", "max_faces").
+    return ".".join(map(str, location[1:])) or str(location[0])
+
+
+def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSONResponse:
+    """The one renderer: counts the error by type and returns it as application/problem+json."""
+    service_error = as_service_error(error, path)
+    problem = service_error.problem()
+    metrics.count_error(service_error.slug)
+    return JSONResponse(
+        problem,
+        status_code=problem["status"],
+        headers=service_error.headers,
+        media_type="application/problem+json",
+    )
+
+
+def install_error_handler(app: FastAPI, metrics: Metrics) -> None:
+    """Render our errors and those of FastAPI and Starlette alike; the rest reaches RequestContext."""
+
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return problem_response(error, metrics, request.url.path)
+
+    for kind in (ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, handle)

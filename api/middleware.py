@@ -1,0 +1,119 @@
+"""Pure ASGI middleware: the request's id, its access log line and count, and the limit of its body."""
+
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from time import perf_counter
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.context import request_id
+from api.errors import TooLarge, problem_response
+from api.metrics import Metrics
+
+access_log = logging.getLogger("api.access")
+
+HEADER = "X-Request-ID"
+
+# What a client may choose ends up in our logs and in gRPC metadata: printable ASCII without space, bounded.
+_SANE_ID = re.compile(r"[!-~]{1,128}")
+
+# nginx's status for a client that went away; it is only logged and counted, for nobody is there to read it.
+_CLIENT_CLOSED_REQUEST = 499
+
+
+class RequestContext:
+    """Outermost: whatever happens inside, the answer has a request id, is logged and counted."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = perf_counter()
+        given = Headers(scope=scope).get(HEADER, "")
+        token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = request_id.get() or ""
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLIENT_CLOSED_REQUEST
+        except Exception as error:
+            response = problem_response(error, self._metrics)
+            if status is not None:
+                # Half an answer is out already: only closing the connection tells the client that it is not
+                # whole.
+                raise
+            await response(scope, receive, send_with_id)
+        finally:
+            self._finish(scope, status or _CLIENT_CLOSED_REQUEST, perf_counter() - start)
+            request_id.reset(token)
+
+    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        # Quoted again: a decoded line feed would forge a line of the log.
+        path = quote(scope["path"])
+        self._metrics.count_request(route, status, seconds)
+        access_log.info(
+            "%s %s %d %.1f ms",
+            scope["method"],
+            path,
+            status,
+            seconds * 1000,
+            extra={
+                "fields": {
+                    "method": scope["method"],
+                    "path": path,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 1),
+                }
+            },
+        )
+
+
+class BodyLimit:
+    """Refuses a body that is too large, at once when Content-Length says so, else as soon as it is.
+
+    Frameworks limit form fields, but write files of any size to disk.
+    """
+
+    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
+        """limit_of: the limit in bytes for a path."""
+        self._app = app
+        self._limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limit_of(scope["path"])
+        length = Headers(scope=scope).get("content-length", "")
+        announced = int(length) if length.isdecimal() else None
+        received = 0
+
+        async def receive_limited() -> Message:
+            nonlocal received
+            if announced is not None and announced > limit:
+                raise TooLarge("The body", unit="bytes", limit=limit, size=announced)
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise TooLarge("The body", unit="bytes", limit=limit, size=None)
+            return message
+
+        await self._app(scope, receive_limited, send)

@@ -1,0 +1,62 @@
+"""POST /predict/batch: the faces of several images in one call to the model server."""
+
+import uuid
+from time import perf_counter
+
+from fastapi import APIRouter, Request
+
+from api.deadline import within
+from api.errors import DeadlineExceeded, UploadTimeout, as_service_error
+from api.gateway import Gateway, ImageResult
+from api.pipeline import FoundFaces
+from api.routes import openapi
+from api.routes.dependencies import GatewayDep, OptionsDep, TargetDep
+from api.routes.rendering import faces_out, image_out, model_out, timing_out
+from api.schemas import BatchResponse, FileFaces, FileProblem, Problem
+from api.uploads import read_batch
+
+PATH = "/predict/batch"
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post(
+    PATH,
+    summary="Emotions of every face in several images",
+    responses=openapi.BATCH_PROBLEMS,
+    openapi_extra={"requestBody": openapi.BATCH_BODY},
+)
+async def predict_batch(request: Request, gateway: GatewayDep, target: TargetDep, options: OptionsDep) -> BatchResponse:
+    """Send the images as form field `files`, repeated: each gets its faces or its problem, in that order."""
+    start = perf_counter()
+    settings = gateway.settings
+    async with within(settings.upload_timeout_s, UploadTimeout("The body took too long to arrive.")):
+        uploads = await read_batch(request, settings.max_batch_files)
+    late = DeadlineExceeded(f"No answer within {settings.request_timeout_s:g} s.")
+    async with within(settings.request_timeout_s, late):
+        outcomes = await gateway.find_faces([upload.content for upload in uploads], options)
+        found = [outcome for outcome in outcomes if isinstance(outcome, FoundFaces)]
+        prediction = await gateway.score(found, target)
+    scored = iter(prediction.results)
+    results = [
+        _problem(gateway, index, upload.filename, outcome)
+        if isinstance(outcome, Exception)
+        else _faces(index, upload.filename, next(scored), prediction.classes)
+        for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True))
+    ]
+    return BatchResponse(
+        id=uuid.uuid4().hex,
+        model=model_out(target, prediction.version),
+        results=results,
+        timing_ms=timing_out(prediction.stages_ms, perf_counter() - start),
+    )
+
+
+def _problem(gateway: Gateway, index: int, filename: str | None, outcome: Exception) -> FileProblem:
+    error = as_service_error(outcome)
+    gateway.metrics.count_error(error.slug)
+    return FileProblem(index=index, filename=filename, problem=Problem(**error.problem()))
+
+
+def _faces(index: int, filename: str | None, result: ImageResult, classes: tuple[str, ...]) -> FileFaces:
+    return FileFaces(index=index, filename=filename, image=image_out(result), faces=faces_out(result, classes))

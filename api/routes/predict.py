@@ -1,0 +1,48 @@
+"""POST /predict: the faces of one image."""
+
+import uuid
+from time import perf_counter
+
+from fastapi import APIRouter, Request
+
+from api.deadline import within
+from api.errors import DeadlineExceeded, UploadTimeout
+from api.routes import openapi
+from api.routes.dependencies import GatewayDep, OptionsDep, TargetDep
+from api.routes.rendering import faces_out, image_out, model_out, timing_out
+from api.schemas import PredictResponse
+from api.uploads import read_image
+
+router = APIRouter(tags=["predict"])
+
+
+@router.post(
+    "/predict",
+    summary="Emotions of every face in one image",
+    responses=openapi.PREDICT_PROBLEMS,
+    openapi_extra={"requestBody": openapi.IMAGE_BODY},
+)
+async def predict(request: Request, gateway: GatewayDep, target: TargetDep, options: OptionsDep) -> PredictResponse:
+    """Send the image as form field `file`, as the raw body, or as base64 in JSON.
+
+    JPEG, PNG, WebP and BMP are recognised by content. Boxes are in pixels of the image as it is seen, that is
+    after its EXIF orientation was applied.
+    """
+    start = perf_counter()
+    settings = gateway.settings
+    async with within(settings.upload_timeout_s, UploadTimeout("The body took too long to arrive.")):
+        image = await read_image(request, gateway.pool)
+    late = DeadlineExceeded(f"No answer within {settings.request_timeout_s:g} s.")
+    async with within(settings.request_timeout_s, late):
+        [found] = await gateway.find_faces([image], options)
+        if isinstance(found, Exception):
+            raise found
+        prediction = await gateway.score([found], target)
+    [result] = prediction.results
+    return PredictResponse(
+        id=uuid.uuid4().hex,
+        image=image_out(result),
+        model=model_out(target, prediction.version),
+        faces=faces_out(result, prediction.classes),
+        timing_ms=timing_out(prediction.stages_ms, perf_counter() - start),
+    )

@@ -1,0 +1,133 @@
+"""The public JSON contract."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# FileReader.readAsDataURL gives web pages that prefix; it is ignored, for the content tells the format.
+Base64Image = Annotated[str, Field(description="base64 of the image file, with or without `data:image/...;base64,`")]
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Milliseconds = Annotated[float, Field(ge=0)]
+
+
+class PredictQuery(BaseModel):
+    """Query parameters of both prediction endpoints. Unknown ones are errors: a typo must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="Model to ask; the default model when absent.")
+    version: int | None = Field(None, ge=0, lt=2**63, description="Exact version. Not together with `label`.")
+    label: Label | None = Field(None, description="Version label, such as `stable`. Not together with `version`.")
+    max_faces: int | None = Field(None, ge=1, description="At most this many faces per image, largest first.")
+    min_face: int | None = Field(None, ge=1, description="Smallest face to look for, in pixels of the image.")
+    crop: Literal["detect", "none"] = Field(
+        "detect", description="`detect` finds faces; `none` takes the whole image as one face."
+    )
+
+
+class Base64Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    image: Base64Image
+
+
+class BoxOut(BaseModel):
+    """Pixels of the image after its EXIF orientation was applied; (x, y) is the top left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class FaceOut(BaseModel):
+    box: BoxOut
+    emotion: str = Field(description="The class with the highest probability.")
+    confidence: Probability = Field(description="The probability of `emotion`.")
+    probabilities: dict[str, Probability]
+
+
+class ImageOut(BaseModel):
+    """Size in pixels after EXIF orientation."""
+
+    width: int
+    height: int
+
+
+class ModelOut(BaseModel):
+    name: str
+    version: int = Field(description="The version that the model server says answered.")
+    label: str | None = Field(description="The label that was asked for, if one was.")
+
+
+class Timing(BaseModel):
+    """Milliseconds. In a batch, decode and detect are sums over images that were worked on in parallel."""
+
+    decode: Milliseconds
+    detect: Milliseconds
+    infer: Milliseconds
+    total: Milliseconds
+
+
+class PredictResponse(BaseModel):
+    id: str = Field(description="Names this prediction.")
+    image: ImageOut
+    model: ModelOut
+    faces: list[FaceOut] = Field(description="Largest first; empty when no face was found.")
+    timing_ms: Timing
+
+
+class Problem(BaseModel):
+    """RFC 9457. Further members depend on `type`: `limit`, `size`, `available`, `state`, `errors`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None
+
+
+class _FileResult(BaseModel):
+    index: int = Field(description="Place of the file in the request, from 0.")
+    filename: str | None
+
+
+class FileFaces(_FileResult):
+    image: ImageOut
+    faces: list[FaceOut]
+
+
+class FileProblem(_FileResult):
+    problem: Problem
+
+
+class BatchResponse(BaseModel):
+    id: str
+    model: ModelOut
+    results: list[FileFaces | FileProblem] = Field(description="One per file, in the order given.")
+    timing_ms: Timing
+
+
+class VersionOut(BaseModel):
+    version: int
+    state: str = Field(description="TF Serving's state: START, LOADING, AVAILABLE, UNLOADING or END.")
+    error: str | None = Field(description="Why it did not load, or how it breaks the model contract.")
+    labels: list[str]
+    classes: list[str] | None = Field(description="Names in the order of the scores; null unless AVAILABLE.")
+
+
+class ModelVersions(BaseModel):
+    name: str
+    default: bool
+    versions: list[VersionOut] = Field(description="Newest first; empty when the model server does not have it.")
+
+
+class ModelsResponse(BaseModel):
+    models: list[ModelVersions]
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"

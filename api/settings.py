@@ -1,0 +1,96 @@
+"""Settings of the gateway, read from EMOTION_* environment variables and nowhere else.
+
+A value that is out of range, contradicts another one or cannot work is refused at start-up.
+"""
+
+import json
+import os
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, FilePath, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Every knob of the gateway. Lists are given as JSON (`["a", "b"]`) or separated by commas (`a,b`)."""
+
+    model_config = SettingsConfigDict(env_prefix="EMOTION_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free port")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_json: bool = Field(default=False, description="one JSON object per log line")
+
+    model_server: str = Field(
+        default="localhost:8500", min_length=1, description="gRPC target, e.g. dns:///serving:8500"
+    )
+    model_server_tls: bool = False
+    model_server_ca: FilePath | None = Field(default=None, description="PEM file; the system's certificates when unset")
+    model_timeout_s: float = Field(default=5, gt=0, le=300, description="deadline of one call to the model server")
+
+    models: Names = Field(default=("residual",), description="the models that clients may name")
+    default_model: str = "residual"
+    default_label: str | None = Field(
+        default=None, description="asked for when a request names no version and no label"
+    )
+    labels: Names = Field(default=("stable", "canary"), description="labels that GET /models looks up")
+
+    request_timeout_s: float = Field(default=10, gt=0, le=600, description="from the whole body read to the answer")
+    upload_timeout_s: float = Field(default=30, gt=0, le=600, description="time a client has to send its body")
+    max_image_bytes: int = Field(default=10 * 2**20, ge=1024)
+    max_image_pixels: int = Field(default=25_000_000, ge=48 * 48)
+    max_batch_files: int = Field(default=16, ge=1, le=256)
+    max_batch_bytes: int = Field(default=32 * 2**20, ge=1024)
+
+    max_faces: int = Field(default=50, ge=1, le=1000, description="faces per image at most; also the default")
+    min_face: int = Field(default=24, ge=1, description="default smallest face, in pixels of the original image")
+    detect_side: int = Field(
+        default=640, ge=64, le=4096, description="faces are looked for at this longest side, pixels"
+    )
+
+    cpu_workers: int = Field(default=os.cpu_count() or 1, ge=1, le=256, description="threads that decode and detect")
+    cpu_queue: int = Field(default=32, ge=0, description="images that may wait for a worker before new ones get 503")
+
+    @field_validator("models", "labels", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"not a JSON list: {error}") from error
+        return [name.strip() for name in value.split(",") if name.strip()]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.default_model not in self.models:
+            raise ValueError(
+                f"EMOTION_DEFAULT_MODEL {self.default_model!r} is not in EMOTION_MODELS {list(self.models)}"
+            )
+        if self.model_server_ca and not self.model_server_tls:
+            raise ValueError("EMOTION_MODEL_SERVER_CA is set but EMOTION_MODEL_SERVER_TLS is off")
+        if self.model_timeout_s > self.request_timeout_s:
+            raise ValueError(
+                f"EMOTION_MODEL_TIMEOUT_S ({self.model_timeout_s:g}) is longer than "
+                f"EMOTION_REQUEST_TIMEOUT_S ({self.request_timeout_s:g})"
+            )
+        if self.max_batch_bytes < self.max_image_bytes:
+            raise ValueError(
+                f"EMOTION_MAX_BATCH_BYTES ({self.max_batch_bytes}) is less than "
+                f"EMOTION_MAX_IMAGE_BYTES ({self.max_image_bytes})"
+            )
+        if self.max_batch_files > self.cpu_workers + self.cpu_queue:
+            raise ValueError(
+                f"EMOTION_MAX_BATCH_FILES ({self.max_batch_files}) is more than the images that can be held: "
+                f"EMOTION_CPU_WORKERS ({self.cpu_workers}) + EMOTION_CPU_QUEUE ({self.cpu_queue})"
+            )
+        return self
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest body of a single image: base64 grows it by a third, multipart or JSON adds up to 64 KiB."""
+        return self.max_image_bytes * 4 // 3 + 64 * 2**10

@@ -1,0 +1,169 @@
+"""A real model server process on tiny real SavedModels, and the gateway in front of it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from api.app import create_app
+from api.faces import FaceDetector
+from api.settings import Settings
+
+CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+SAMPLES = Path(__file__).parents[2] / "api" / "samples"
+
+# Runs in a process of its own: TensorFlow has no business in the gateway's. The version is the index of the
+# class that the model favours, so that a test can tell which version answered.
+SAVE_MODELS = """
+import sys, tensorflow as tf
+classes = sys.argv[2].split(",")
+class Tiny(tf.Module):
+    def __init__(self, favourite):
+        self.favourite = favourite
+    @tf.function(input_signature=[tf.TensorSpec([None, 48, 48, 1], tf.float32, name="faces")])
+    def serve(self, faces):
+        brightness = tf.reduce_mean(faces, [1, 2])
+        logits = brightness * tf.range(7.0) / 7 + tf.one_hot([self.favourite], 7) * 3
+        return {"scores": tf.nn.softmax(logits), "classes": tf.tile([classes], [tf.shape(faces)[0], 1])}
+for version in (1, 2):
+    module = Tiny(version)
+    tf.saved_model.save(module, f"{sys.argv[1]}/{version}", signatures={"serving_default": module.serve})
+"""
+
+MODELS_CONFIG = """
+model_config_list {{
+  config {{
+    name: "residual" base_path: "{path}" model_platform: "tensorflow"
+    model_version_policy {{ all {{}} }}
+    version_labels {{ key: "stable" value: 1 }}
+    version_labels {{ key: "canary" value: 2 }}
+  }}
+}}
+"""
+
+
+class ModelServer:
+    """`python -m serving` as a process; `port` stays the same over restarts."""
+
+    def __init__(self, *flags: str) -> None:
+        self._flags = flags
+        self.port = 0
+        self.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "serving", "--host=127.0.0.1", f"--port={self.port}", *self._flags]
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+        )
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith("serving on "):
+                self.port = int(line.rsplit(":", 1)[1])
+                return
+        raise RuntimeError(f"the model server ended with {self._process.wait()}")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self._process.send_signal(number)
+        self._process.wait(30)
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def classes() -> list[str]:
+    return CLASSES
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """model_repository/residual with versions 1 and 2; version 3 is broken."""
+    root = tmp_path_factory.mktemp("repository") / "residual"
+    command = [sys.executable, "-c", SAVE_MODELS, str(root), ",".join(CLASSES)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    (root / "3").mkdir()
+    (root / "3" / "saved_model.pb").write_bytes(b"not a SavedModel")
+    return root
+
+
+@pytest.fixture(scope="session")
+def model_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServer]:
+    """Serves versions 1 (label stable) and 2 (label canary); version 3 does not load."""
+    config = tmp_path_factory.mktemp("config") / "models.config"
+    config.write_text(MODELS_CONFIG.format(path=repository))
+    server = ModelServer(f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def run_model_server() -> Iterator[Callable[..., ModelServer]]:
+    """Starts a model server of the test's own."""
+    servers: list[ModelServer] = []
+
+    def run(*flags: str) -> ModelServer:
+        servers.append(ModelServer(*flags))
+        return servers[-1]
+
+    yield run
+    for server in servers:
+        server.stop()
+
+
+OpenGateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def open_gateway() -> OpenGateway:
+    """Opens a gateway with the given settings, and a client that calls it in this process."""
+
+    @asynccontextmanager
+    async def run(detector: FaceDetector | None = None, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(Settings(**settings), detector)
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                yield client
+
+    return run
+
+
+@pytest.fixture
+async def client(open_gateway: OpenGateway, model_server: ModelServer) -> AsyncIterator[httpx.AsyncClient]:
+    """The gateway on the session's model server, all settings at their defaults."""
+    async with open_gateway(model_server=model_server.address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def one_face() -> bytes:
+    return (SAMPLES / "one.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def two_faces() -> bytes:
+    return (SAMPLES / "two.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """An image as the bytes of a file."""
+
+    def run(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+        file = BytesIO()
+        image.save(file, kind, **options)
+        return file.getvalue()
+
+    return run

@@ -1,0 +1,89 @@
+"""python -m api as a process."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(**settings: str) -> subprocess.Popen[str]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("EMOTION_")}
+        environment |= {f"EMOTION_{key.upper()}": value for key, value in settings.items()}
+        processes.append(
+            subprocess.Popen([sys.executable, "-m", "api"], env=environment, stderr=subprocess.PIPE, text=True)
+        )
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_and_stops_with_status_0(start: Start, number: signal.Signals) -> None:
+    process = start(port="0", log_json="true")
+    assert process.stderr
+    address = None
+    for line in process.stderr:
+        if found := re.search(r"http://[\d.]+:\d+", line):
+            address = found[0]
+        if "startup complete" in line:
+            break
+    assert address
+    response = httpx.get(f"{address}/nowhere%0Aforged", headers={"X-Request-ID": "abc-1"})
+    assert (response.status_code, response.headers["x-request-id"]) == (404, "abc-1")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    # JSON on request means every line of every logger.
+    records = [json.loads(line) for line in errors.splitlines()]
+    [access] = [record for record in records if record["logger"] == "api.access"]
+    assert (access["request_id"], access["status"]) == ("abc-1", 404)
+    assert (access["method"], access["path"]) == ("GET", "/nowhere%0Aforged")
+    assert access["duration_ms"] >= 0
+
+
+def test_port_in_use_is_one_line(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(port=str(port))
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert errors.splitlines() == [f"cannot listen on 127.0.0.1:{port}: Address already in use"]
+
+
+def test_wrong_settings_are_one_line_each(start: Start) -> None:
+    process = start(port="high", cpu_workers="0", default_model="residual")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert [line.split(":")[0] for line in errors.splitlines()] == ["EMOTION_PORT", "EMOTION_CPU_WORKERS"]
+
+
+def test_contradicting_settings_are_one_line(start: Start) -> None:
+    process = start(default_model="other")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert errors.splitlines() == ["EMOTION_DEFAULT_MODEL 'other' is not in EMOTION_MODELS ['residual']"]
+
+
+def test_importing_the_gateway_loads_no_tensorflow() -> None:
+    script = "import sys, api.app, api.__main__; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"api", "cv2", "grpc"} <= loaded
+    assert not loaded & {"tensorflow", "tensorflow_serving", "keras", "trainer", "serving"}

@@ -1,0 +1,31 @@
+import pytest
+from pydantic import ValidationError
+
+from api.settings import Settings
+
+
+def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_MODELS", "residual, small ,")
+    monkeypatch.setenv("EMOTION_LABELS", '["stable", "next"]')
+    settings = Settings()
+    assert settings.models == ("residual", "small")
+    assert settings.labels == ("stable", "next")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"default_model": "other"}, "EMOTION_DEFAULT_MODEL 'other' is not in EMOTION_MODELS"),
+        ({"model_server_ca": __file__}, "EMOTION_MODEL_SERVER_TLS is off"),
+        ({"model_timeout_s": 20}, "longer than EMOTION_REQUEST_TIMEOUT_S"),
+        ({"max_batch_bytes": 2000}, "less than EMOTION_MAX_IMAGE_BYTES"),
+        ({"cpu_workers": 1, "cpu_queue": 1}, "EMOTION_MAX_BATCH_FILES"),
+        ({"port": 70000}, "port"),
+        ({"models": "[oops"}, "not a JSON list"),
+        ({"model_server_ca": "/nowhere.pem", "model_server_tls": True}, "model_server_ca"),
+        ({"prot": 1}, "prot"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Settings(**wrong)
