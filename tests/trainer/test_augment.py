@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from trainer.augment import AugmentConfig, augment
+from trainer.data import Split
+
+STILL = {"flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "contrast": 0, "brightness": 0, "erase": 0}
+
+
+def run(split: Split, **changes: float) -> np.ndarray:
+    return augment(split.images, AugmentConfig(**{**STILL, **changes}), np.random.default_rng(0))
+
+
+def test_nothing_allowed_is_the_identity(training: Split) -> None:
+    np.testing.assert_array_equal(run(training), training.images)
+
+
+def test_a_flip_is_an_exact_mirror(training: Split) -> None:
+    np.testing.assert_array_equal(run(training, flip=1), training.images[:, :, ::-1])
+
+
+def test_half_of_the_faces_are_flipped(training: Split) -> None:
+    flipped = (run(training, flip=0.5) != training.images).any(axis=(1, 2)).mean()
+    assert 0.4 < flipped < 0.6
+
+
+def test_brightness_moves_all_pixels_alike() -> None:
+    grey = Split(np.full((50, 48, 48), 128, np.uint8), np.zeros(50, np.uint8))
+    out = run(grey, brightness=20).astype(int)
+    assert (out == out[:, :1, :1]).all()
+    assert np.abs(out - 128).max() in range(15, 22)
+
+
+def test_contrast_keeps_mid_grey_and_never_wraps_around() -> None:
+    black_and_white = np.zeros((50, 48, 48), np.uint8)
+    black_and_white[:, 24:] = 255
+    out = run(Split(black_and_white, np.zeros(50, np.uint8)), contrast=0.9)
+    assert out[:, :24].max() < 127 < out[:, 24:].min()
+
+
+@pytest.mark.parametrize("change", ["rotation", "zoom", "shift"])
+def test_a_warp_moves_the_blob_but_not_far(training: Split, change: str) -> None:
+    moved = run(training, **{change: {"rotation": 20, "zoom": 0.2, "shift": 5}[change]})
+    distances = np.hypot(*(np.array(centroid(moved)) - np.array(centroid(training.images))))
+    assert distances.max() > 1
+    assert distances.max() < 9
+
+
+def centroid(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    bright = np.where(images > 100, images, 0).astype(float)
+    rows, columns = np.mgrid[:48, :48]
+    mass = bright.sum(axis=(1, 2))
+    return (bright * rows).sum(axis=(1, 2)) / mass, (bright * columns).sum(axis=(1, 2)) / mass
+
+
+def test_erasing_replaces_one_rectangle_of_at_most_a_fifth(training: Split) -> None:
+    changed = run(training, erase=1) != training.images
+    assert changed.any(axis=(1, 2)).all()
+    assert changed.mean(axis=(1, 2)).max() <= 0.22
+
+
+def test_the_same_draw_gives_the_same_view_and_leaves_the_input(training: Split) -> None:
+    before = training.images.copy()
+    config = AugmentConfig()
+    first = augment(training.images, config, np.random.default_rng(5))
+    np.testing.assert_array_equal(first, augment(training.images, config, np.random.default_rng(5)))
+    assert (first != augment(training.images, config, np.random.default_rng(6))).any()
+    np.testing.assert_array_equal(training.images, before)

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from trainer.__main__ import CONFIGS
+from trainer.config import dump_config, load_config
+from trainer.errors import ConfigError
+from trainer.models import build
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_published_configs_load_and_build(path: Path) -> None:
+    config = load_config(path, [])
+    assert build(config.model, config.model_args).output_shape == (None, 7)
+
+
+def test_overrides_reach_nested_keys_and_survive_a_round_trip(tmp_path: Path) -> None:
+    config = load_config(CONFIGS / "residual.yaml", ["epochs=3", "augment.flip=0", "model_args.dropout=0.1"])
+    assert (config.epochs, config.augment.flip, config.model_args["dropout"]) == (3, 0, 0.1)
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path, []) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("epoch=3", "epoch: Extra inputs are not permitted"),
+        ("augment.flop=0", "augment.flop: Extra inputs are not permitted"),
+        ("augment.flip=2", "augment.flip: Input should be less than or equal to 1"),
+        ("epochs=0", "epochs: Input should be greater than or equal to 1"),
+        ("optimizer=lion", "optimizer: Input should be"),
+        ("weight_decay=0.1", "weight_decay: Adam has none"),
+        ("epochs", "is not key=value"),
+        ("epochs.x=1", "has no keys of its own"),
+    ],
+)
+def test_a_bad_override_is_named(override: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_config(CONFIGS / "residual.yaml", [override])
+
+
+def test_an_unreadable_config_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "broken.yaml").write_text("{")
+    for name in ("missing.yaml", "list.yaml", "broken.yaml"):
+        with pytest.raises(ConfigError, match=name):
+            load_config(tmp_path / name, [])
+
+
+def test_unknown_models_and_arguments_are_named() -> None:
+    with pytest.raises(ConfigError, match="unknown model 'vgg'; known: residual"):
+        build("vgg", {})
+    with pytest.raises(ConfigError, match="depth"):
+        build("residual", {"depth": 3})

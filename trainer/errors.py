@@ -1,0 +1,40 @@
+"""What the trainer tells its user: one line, no traceback.
+
+TrainerError
+├── DataError      a data file that cannot be trusted; names file, line and reason
+├── ConfigError    an unknown key or a value out of range
+├── TrainingError  a run that cannot go on (a loss that is not finite, no checkpoint to read)
+└── ExportError    a SavedModel that cannot be written, or does not answer as the model does
+"""
+
+from pathlib import Path
+
+
+class TrainerError(Exception):
+    """Base of every error that the command line prints as one line."""
+
+
+class DataError(TrainerError):
+    """A data file is malformed.
+
+    Args:
+        path: the file.
+        reason: what is wrong with it.
+        line: 1-based line number in the (decompressed) file, the header being line 1; None for the file as a whole.
+    """
+
+    def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
+        where = str(path) if line is None else f"{path}, line {line}"
+        super().__init__(f"{where}: {reason}")
+
+
+class ConfigError(TrainerError):
+    """A training configuration is invalid."""
+
+
+class TrainingError(TrainerError):
+    """Training cannot go on."""
+
+
+class ExportError(TrainerError):
+    """A model cannot be exported."""
