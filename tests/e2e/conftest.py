@@ -1,0 +1,95 @@
+"""`make serve`'s own program, on free ports."""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@dataclass
+class Demo:
+    """scripts/serve.py running; `output` is what it printed so far."""
+
+    http_port: int = field(default_factory=free_port)
+    grpc_port: int = field(default_factory=free_port)
+    path: str = field(default_factory=lambda: os.environ["PATH"])
+    output: str = ""
+
+    def start(self) -> None:
+        environment = {
+            **os.environ,
+            "EMOTION_PORT": str(self.http_port),
+            "MODEL_SERVER_PORT": str(self.grpc_port),
+            "PATH": self.path,
+            "PYTHONUNBUFFERED": "1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "scripts" / "serve.py")],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line)
+
+    def wait_for(self, text: str, seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self.output:
+            try:
+                self.output += self._lines.get(timeout=0.2)
+            except queue.Empty:
+                assert time.monotonic() < deadline, f"{text!r} not in:\n{self.output}"
+                assert self.process.poll() is None or not self._lines.empty(), f"it stopped:\n{self.output}"
+
+    def wait(self, seconds: float = 60) -> int:
+        status = self.process.wait(seconds)
+        while not self._lines.empty():
+            self.output += self._lines.get()
+        return status
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    """Not yet started."""
+    demo = Demo()
+    yield demo
+    if hasattr(demo, "process") and demo.process.poll() is None:
+        demo.process.send_signal(signal.SIGTERM)
+        demo.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Demo]:
+    """Started, ready, and left running for a module."""
+    demo = Demo()
+    demo.start()
+    demo.wait_for("Ctrl-C stops.")
+    yield demo
+    demo.process.send_signal(signal.SIGTERM)
+    demo.process.wait(60)
