@@ -30,10 +30,12 @@ class Servable(tf.Module):  # type: ignore[misc]
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
-        # TensorFlow follows attributes to find what to save; a Keras model as a whole would drag its graph along.
         self.weights = [weight.value for weight in model.weights]
-        self._logits = model
-        self._with_map = keras.Model(model.input, [model.get_layer(CAM_LAYER).output, model.output])
+        with_map = keras.Model(model.input, [model.get_layer(CAM_LAYER).output, model.output])
+        # Behind functions: TensorFlow follows attributes to find what to save, and a Keras model among them would
+        # add every layer's graph and its variables a second time.
+        self._logits = lambda faces: model(faces, training=False)
+        self._with_map = lambda faces: with_map(faces, training=False)
         self._classes = tf.constant(CLASSES)
 
     def _labels(self, scores: tf.Tensor) -> tf.Tensor:
@@ -42,7 +44,7 @@ class Servable(tf.Module):  # type: ignore[misc]
 
     def predict(self, faces: tf.Tensor) -> dict[str, tf.Tensor]:
         """faces float32 [N, 48, 48, 1] -> scores float32 [N, C], classes string [N, C]."""
-        scores = tf.nn.softmax(tf.cast(self._logits(faces, training=False), tf.float32))
+        scores = tf.nn.softmax(tf.cast(self._logits(faces), tf.float32))
         return {"scores": scores, "classes": self._labels(scores)}
 
     def explain(self, faces: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -53,7 +55,7 @@ class Servable(tf.Module):  # type: ignore[misc]
         map speaks for the class.
         """
         with tf.GradientTape() as tape:
-            maps, logits = self._with_map(faces, training=False)
+            maps, logits = self._with_map(faces)
             # The tape must see the maps as the source, so the top logit is taken from what follows from them.
             top = tf.reduce_max(logits, axis=1)
         weights = tf.reduce_mean(tape.gradient(top, maps), axis=(1, 2), keepdims=True)
@@ -130,7 +132,8 @@ def write_warmup(directory: Path, name: str) -> None:
     with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
         for signature, batches in (("serving_default", WARMUP_BATCHES), ("explain", WARMUP_BATCHES[:1])):
             for batch in batches:
-                faces = tf.make_tensor_proto(np.zeros((batch, SIDE, SIDE, 1), np.float32))
+                # One value stands for all of them: a TensorProto repeats its last value up to the shape.
+                faces = tf.make_tensor_proto(0.0, tf.float32, (batch, SIDE, SIDE, 1))
                 request = predict_pb2.PredictRequest(
                     model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
                     inputs={"faces": faces},
