@@ -11,7 +11,7 @@ from api.faces import FaceDetector, HaarDetector
 from api.gateway import open_gateway
 from api.metrics import Metrics
 from api.middleware import BodyLimit, RequestContext
-from api.routes import batch, health, models, predict
+from api.routes import batch, health, models, predict, web
 from api.settings import Settings
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
@@ -33,7 +33,7 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
 
     app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
     install_error_handler(app, metrics)
-    for routes in (predict, batch, models, health):
+    for routes in (predict, batch, models, health, web):
         app.include_router(routes.router)
 
     def body_limit(path: str) -> int:
