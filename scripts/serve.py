@@ -1,7 +1,7 @@
 """`make serve`: a model server and the gateway on this machine, shown to work on the bundled photo.
 
 Uses tensorflow_model_server where it is on PATH, `python -m serving` otherwise, with the same flags and the same
-models.config. Ports: EMOTION_PORT (8000) and MODEL_SERVER_PORT (8500). Stops both on Ctrl-C or SIGTERM.
+models.config. Ports: EMOTION_PORT (8000) and MODEL_SERVER_PORT (8500). Logs: .run/. Stops both on Ctrl-C or SIGTERM.
 """
 
 import json
@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+RUN = ROOT / ".run"
 PHOTO = Path("api/samples/two.jpg")
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 180
@@ -32,18 +33,22 @@ class StartError(Exception):
 def main() -> int:
     http_port = int(os.environ.get("EMOTION_PORT", "8000"))
     grpc_port = int(os.environ.get("MODEL_SERVER_PORT", "8500"))
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell that starts this in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for port, variable in ((grpc_port, "MODEL_SERVER_PORT"), (http_port, "EMOTION_PORT")):
             _require_free(port, variable)
-        processes["model server"] = _spawn(_model_server(grpc_port))
+        RUN.mkdir(exist_ok=True)
+        print(f"starting the model server and the gateway; their logs are in {RUN.name}/", flush=True)
+        processes["model server"] = _spawn("model server", _model_server(grpc_port))
         gateway_environment = {
             "EMOTION_HOST": HOST,
             "EMOTION_PORT": str(http_port),
             "EMOTION_MODEL_SERVER": f"{HOST}:{grpc_port}",
         }
-        processes["gateway"] = _spawn([sys.executable, "-m", "api"], gateway_environment)
+        processes["gateway"] = _spawn("gateway", [sys.executable, "-m", "api"], gateway_environment)
         _wait_until_ready(http_port, processes)
         _show(http_port)
         while True:
@@ -74,8 +79,7 @@ def _require_free(port: int, variable: str) -> None:
 
 
 def _model_server(port: int) -> list[str]:
-    config = ROOT / ".run" / "models.config"
-    config.parent.mkdir(exist_ok=True)
+    config = RUN / "models.config"
     # Base paths must be absolute; /models is where the containers have the repository.
     text = (ROOT / "serving" / "models.config").read_text(encoding="utf-8")
     config.write_text(text.replace('"/models/', f'"{ROOT}/model_repository/'), encoding="utf-8")
@@ -92,15 +96,31 @@ def _model_server(port: int) -> list[str]:
     return [sys.executable, "-m", "serving", f"--host={HOST}", *flags]
 
 
-def _spawn(command: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    # A session of its own, so that Ctrl-C reaches this process alone and the order of stopping is ours.
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, start_new_session=True)  # noqa: S603
+def _log(name: str) -> Path:
+    return RUN / f"{name.replace(' ', '-')}.log"
+
+
+def _spawn(name: str, command: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    with _log(name).open("wb") as log:
+        # A session of its own, so that Ctrl-C reaches this process alone and the order of stopping is ours.
+        return subprocess.Popen(  # noqa: S603
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def _require_running(processes: dict[str, subprocess.Popen[bytes]]) -> None:
     for name, process in processes.items():
         if process.poll() is not None:
-            raise StartError(f"the {name} stopped with exit status {process.returncode}")
+            log = _log(name)
+            last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2] or "it said nothing"
+            raise StartError(
+                f"the {name} stopped with exit status {process.returncode}: {last} ({log.relative_to(ROOT)})"
+            )
 
 
 def _wait_until_ready(port: int, processes: dict[str, subprocess.Popen[bytes]]) -> None:

@@ -47,7 +47,8 @@ class Demo:
             text=True,
         )
         self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -65,9 +66,20 @@ class Demo:
 
     def wait(self, seconds: float = 60) -> int:
         status = self.process.wait(seconds)
+        self._reader.join(seconds)
         while not self._lines.empty():
             self.output += self._lines.get()
         return status
+
+    def close(self) -> None:
+        if not hasattr(self, "process"):
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        self._reader.join(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     @property
     def url(self) -> str:
@@ -79,17 +91,14 @@ def demo() -> Iterator[Demo]:
     """Not yet started."""
     demo = Demo()
     yield demo
-    if hasattr(demo, "process") and demo.process.poll() is None:
-        demo.process.send_signal(signal.SIGTERM)
-        demo.process.wait(60)
+    demo.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running() -> Iterator[Demo]:
-    """Started, ready, and left running for a module."""
+    """Started and ready; all tests share it."""
     demo = Demo()
     demo.start()
     demo.wait_for("Ctrl-C stops.")
     yield demo
-    demo.process.send_signal(signal.SIGTERM)
-    demo.process.wait(60)
+    demo.close()

@@ -80,24 +80,32 @@ def test_a_port_in_use_is_one_line(demo, variable: str) -> None:
 
 def test_a_dead_model_server_ends_it_with_one_line(demo, tmp_path: Path) -> None:
     broken = tmp_path / "tensorflow_model_server"
-    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.write_text("#!/bin/sh\necho starting\necho no models here >&2\nexit 3\n")
     broken.chmod(0o755)
     demo.path = f"{tmp_path}{os.pathsep}{demo.path}"
     demo.start()
     assert demo.wait() == 1
-    assert "make serve: the model server stopped with exit status 3\n" in demo.output
-    assert "Traceback" not in demo.output
+    [reason] = [line for line in demo.output.splitlines() if line.startswith("make serve: ")]
+    assert reason == ("make serve: the model server stopped with exit status 3: no models here (.run/model-server.log)")
+
+
+def test_a_wrong_setting_is_shown(demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_MAX_FACES", "0")
+    demo.start()
+    assert demo.wait() == 1
+    assert "make serve: the gateway stopped with exit status 2: EMOTION_MAX_FACES: " in demo.output
 
 
 def test_an_installed_tensorflow_model_server_is_used(demo, tmp_path: Path) -> None:
     # Stands in for the real binary: takes only flags that it has, and serves by handing them on.
     installed = tmp_path / "tensorflow_model_server"
-    installed.write_text(f'#!/bin/sh\necho "installed server: $@"\nexec {sys.executable} -m serving "$@"\n')
+    flags_file = tmp_path / "flags"
+    installed.write_text(f'#!/bin/sh\necho "$@" > {flags_file}\nexec {sys.executable} -m serving "$@"\n')
     installed.chmod(0o755)
     demo.path = f"{tmp_path}{os.pathsep}{demo.path}"
     demo.start()
     demo.wait_for("Ctrl-C stops.")
-    [flags] = re.findall("installed server: (.*)", demo.output)
+    flags = flags_file.read_text()
     assert "--host" not in flags
     assert f"--port={demo.grpc_port}" in flags
     [config] = re.findall(r"--model_config_file=(\S+)", flags)
