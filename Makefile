@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint protos clean
+.PHONY: serve test lint trainer protos clean
 
 serve: $(VENV)/.serving
 	@$(BIN)/python scripts/serve.py
@@ -16,6 +16,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict api serving trainer
 	$(BIN)/lint-imports
+
+trainer: $(VENV)/.trainer
 
 # protoc 6.31: newer ones generate code that refuses to run on protobuf 6.
 protos: $(VENV)/.dev
