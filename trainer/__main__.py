@@ -1,9 +1,10 @@
 """Train emotion models from FER2013 and export them for TensorFlow Serving."""
 
+import importlib.metadata
 import platform
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,6 +24,7 @@ def train(
     data: Annotated[Path, typer.Option(help="Kaggle's fer2013.csv, plain or .gz.")],
     out: Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")] = None,
     config: Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this run's best weights.")] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a config key: --set epochs=5 --set augment.flip=0."),
@@ -35,7 +37,7 @@ def train(
     """
     from trainer.config import load_config
     from trainer.data import read_fer2013, sha256
-    from trainer.fit import fit
+    from trainer.fit import fit, load_facts
 
     settings = load_config(config or CONFIGS / f"{name}.yaml", overrides or [])
     splits = read_fer2013(data)
@@ -47,9 +49,10 @@ def train(
     directory = out or Path("runs") / name
     facts = {
         "data": {"file": data.name, "sha256": sha256(data), "training_images": len(training)},
-        **_provenance(),
+        "init": load_facts(init) if init else None,
+        "libraries": _libraries(),
     }
-    result = fit(settings, training, validation, directory, facts, console)
+    result = fit(settings, training, validation, directory, facts, console, init=init)
     table = Table(title=f"{name}, epoch {result.epoch}: accuracy {result.metrics.accuracy:.4f} on PublicTest")
     for heading in ("class", "precision", "recall"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
@@ -68,31 +71,22 @@ def export(
     """Write a run's best weights as the next free version of NAME in the model repository."""
     from trainer.config import load_config
     from trainer.export import export as export_model
-    from trainer.fit import WEIGHTS, load_facts
+    from trainer.fit import load_facts, load_weights
     from trainer.models import build
 
     settings = load_config(run / "config.yaml", [])
     facts = load_facts(run)
     model = build(settings.model, settings.model_args)
-    model.load_weights(run / WEIGHTS)
+    load_weights(model, run)
     version = export_model(model, name or settings.model, repository, facts)
     console.print(f"wrote {version}")
 
 
-def _provenance() -> dict[str, Any]:
+def _libraries() -> dict[str, str]:
     import keras
-    import numpy
-    import tensorflow
 
-    return {
-        "libraries": {
-            "python": platform.python_version(),
-            "keras": keras.__version__,
-            "backend": keras.backend.backend(),
-            "tensorflow": tensorflow.__version__,
-            "numpy": numpy.__version__,
-        }
-    }
+    names = ("keras", keras.backend.backend(), "numpy")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
 
 def main() -> None:

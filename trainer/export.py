@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ class Servable(tf.Module):  # type: ignore[misc]
         with_map = keras.Model(model.input, [model.get_layer(CAM_LAYER).output, model.output])
         # Behind functions: TensorFlow follows attributes to find what to save, and a Keras model among them would
         # add every layer's graph and its variables a second time.
-        self._logits = lambda faces: model(faces, training=False)
-        self._with_map = lambda faces: with_map(faces, training=False)
+        self._logits: Callable[[tf.Tensor], tf.Tensor] = lambda faces: model(faces, training=False)
+        self._with_map: Callable[[tf.Tensor], list[tf.Tensor]] = lambda faces: with_map(faces, training=False)
         self._classes = tf.constant(CLASSES)
 
     def _labels(self, scores: tf.Tensor) -> tf.Tensor:

@@ -17,7 +17,7 @@ from rich.console import Console
 from trainer.augment import augment
 from trainer.config import TrainConfig, dump_config
 from trainer.data import CLASSES, Split, normalize
-from trainer.errors import TrainingError
+from trainer.errors import ConfigError, TrainingError
 from trainer.evaluate import Metrics, score, softmax
 from trainer.models import build
 
@@ -127,6 +127,18 @@ def save_weights(model: keras.Model, path: Path) -> None:
     partial.replace(path)
 
 
+def load_weights(model: keras.Model, run: Path) -> None:
+    """Load a run's best weights into a model built as the run's was.
+
+    Raises:
+        ConfigError: the run has no weights, or not this model's.
+    """
+    try:
+        model.load_weights(run / WEIGHTS)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{run / WEIGHTS}: cannot be loaded into {model.name}: {error}") from error
+
+
 def fit(
     config: TrainConfig,
     training: Split,
@@ -134,20 +146,27 @@ def fit(
     directory: Path,
     facts: Mapping[str, Any],
     console: Console,
+    *,
+    init: Path | None = None,
 ) -> Result:
     """Train and return the epoch with the best validation accuracy.
 
     Writes to `directory`: config.yaml (effective), log.csv (a row per epoch), best.weights.h5 and metrics.json (the
     metrics, with `facts` about data and libraries).
 
+    Args:
+        init: a run directory whose best weights to start from, such as one trained on more faces of another kind.
+
     Raises:
-        ConfigError: the model does not exist or does not take its arguments.
+        ConfigError: the model does not exist or does not take its arguments, or `init` holds another one's weights.
         TrainingError: the loss stopped being finite, or fewer training images than one batch.
     """
     if len(training) < config.batch_size:
         raise TrainingError(f"{len(training)} training images do not fill one batch of {config.batch_size}")
     keras.utils.set_random_seed(config.seed)
     model = build(config.model, config.model_args)
+    if init is not None:
+        load_weights(model, init)
     feed = Feed(training, config)
     model.compile(
         optimizer=_optimizer(config, steps=len(feed)),
@@ -163,7 +182,7 @@ def fit(
     model.fit(feed, epochs=config.epochs, verbose=0, callbacks=[*averages, watch])
     if watch.best is None:
         raise TrainingError("no epoch was completed")
-    model.load_weights(directory / WEIGHTS)
+    load_weights(model, directory)
     summary = {
         "epoch": watch.best_epoch,
         "parameters": model.count_params(),

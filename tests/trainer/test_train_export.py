@@ -200,3 +200,18 @@ def test_a_feed_repeats_itself_and_changes_by_epoch(training: Split) -> None:
     assert (first[3][0] != second[3][0]).any()
     labels = np.concatenate([first[i][1].argmax(axis=1) for i in range(len(first))])
     assert sorted(labels) == sorted(training.labels)
+
+
+def test_a_run_starts_from_anothers_weights(fer_csv: Path, run: Path, tmp_path: Path) -> None:
+    settings = [part for override in [*QUICK, "epochs=1", "learning_rate=0.000001"] for part in ("--set", override)]
+    done = trainer("train", "residual", "--data", fer_csv, "--out", tmp_path / "more", "--init", run, *settings)
+    assert done.returncode == 0, done.stderr
+    before, after = load_facts(run), load_facts(tmp_path / "more")
+    assert after["init"] == before
+    assert after["PublicTest"]["accuracy"] == pytest.approx(before["PublicTest"]["accuracy"], abs=0.05)
+
+
+def test_weights_of_another_model_are_refused(fer_csv: Path, run: Path, tmp_path: Path) -> None:
+    done = trainer("train", "residual", "--data", fer_csv, "--out", tmp_path, "--init", run)
+    assert done.returncode == 1
+    assert f"error: {run}/best.weights.h5: cannot be loaded into residual: " in done.stderr
