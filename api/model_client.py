@@ -189,7 +189,8 @@ class ModelClient:
             # gRPC's details name addresses within the cluster: they go to the log and not to the client.
             logger.warning("model server: %s: %s", code.name, details)
             match code:
-                case grpc.StatusCode.UNAVAILABLE:
+                # CANCELLED is what a server answers to calls that reach it while it stops.
+                case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                     raise ModelServerUnavailable("The model server cannot be reached.") from error
                 case grpc.StatusCode.RESOURCE_EXHAUSTED:
                     raise ModelServerUnavailable("The model server is refusing work.") from error

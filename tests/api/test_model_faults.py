@@ -109,6 +109,7 @@ def assert_problem(response: httpx.Response, status: int, slug: str) -> dict:
     ("code", "status", "slug"),
     [
         (grpc.StatusCode.UNAVAILABLE, 503, "model-server-unavailable"),
+        (grpc.StatusCode.CANCELLED, 503, "model-server-unavailable"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, 503, "model-server-unavailable"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, 504, "deadline-exceeded"),
         (grpc.StatusCode.INVALID_ARGUMENT, 502, "bad-model-answer"),
