@@ -30,7 +30,7 @@ def test_overrides_reach_nested_keys_and_survive_a_round_trip(tmp_path: Path) ->
         ("augment.flip=2", "augment.flip: Input should be less than or equal to 1"),
         ("epochs=0", "epochs: Input should be greater than or equal to 1"),
         ("optimizer=lion", "optimizer: Input should be"),
-        ("weight_decay=0.1", "weight_decay: Adam has none"),
+        ("optimizer=adam", "weight_decay: Adam has none"),
         ("epochs", "is not key=value"),
         ("epochs.x=1", "has no keys of its own"),
     ],

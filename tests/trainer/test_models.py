@@ -13,7 +13,7 @@ def model() -> keras.Model:
 def test_residual_is_the_tutorials_network(model: keras.Model) -> None:
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("SeparableConv2D") == 10
-    assert kinds.count("MaxPooling2D") == kinds.count("Add") == 5
+    assert kinds.count("MaxPool") == kinds.count("Add") == 5
     assert [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [128, 64, 32, 7]
     # Counted by hand: weights and biases of the convolutions, separable convolutions, normalisations and head.
     assert model.count_params() == 230_807
