@@ -18,6 +18,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
 ROOT = Path(__file__).resolve().parent.parent
 RUN = ROOT / ".run"
 PHOTO = Path("api/samples/two.jpg")
@@ -78,14 +81,55 @@ def _require_free(port: int, variable: str) -> None:
         raise StartError(f"port {port} is in use; choose another with {variable}=...") from error
 
 
-def _model_server(port: int) -> list[str]:
-    config = RUN / "models.config"
+def write_models_config() -> Path:
+    """The models.config to start with: serving/models.config, with what was promoted since.
+
+    `python -m trainer promote` edits the file in .run/, and a restart must not undo that; but what changes in
+    serving/models.config (a new model, say) must arrive. So a model keeps its entry in .run/ unless its shipped entry
+    is another than at the last start, of which models.config.shipped is the copy. Deleting .run/ forgets promotions.
+    """
+    config, before = RUN / "models.config", RUN / "models.config.shipped"
     # Base paths must be absolute; /models is where the containers have the repository.
     text = (ROOT / "serving" / "models.config").read_text(encoding="utf-8")
-    config.write_text(text.replace('"/models/', f'"{ROOT}/model_repository/'), encoding="utf-8")
+    text = text.replace('"/models/', f'"{ROOT}/model_repository/')
+    if not (config.exists() and before.exists()):
+        _replace(config, text)
+    elif before.read_text(encoding="utf-8") != text:
+        _replace(config, _merged(_parse(text, "serving/models.config"), _read(before), _read(config)))
+    # Last: after a kill in between, the merge is done again, with the same result.
+    _replace(before, text)
+    return config
+
+
+def _merged(shipped: Any, before: Any, running: Any) -> str:
+    old, kept = ({entry.name: entry for entry in proto.model_config_list.config} for proto in (before, running))
+    for entry in shipped.model_config_list.config:
+        if entry.name in kept and entry == old.get(entry.name):
+            entry.CopyFrom(kept[entry.name])
+    return text_format.MessageToString(shipped, as_utf8=True)
+
+
+def _read(path: Path) -> Any:
+    return _parse(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+
+
+def _parse(text: str, name: str) -> Any:
+    try:
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise StartError(f"{name}:{error}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _model_server(port: int) -> list[str]:
     flags = [
         f"--port={port}",
-        f"--model_config_file={config}",
+        f"--model_config_file={write_models_config()}",
         "--allow_version_labels_for_unavailable_models=true",
         "--enable_grpc_healthcheck_service=true",
         "--file_system_poll_wait_seconds=1",

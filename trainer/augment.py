@@ -1,4 +1,4 @@
-"""Random views of a face, drawn anew each time it is seen. OpenCV on uint8: tens of microseconds an image."""
+"""Random views of a face, drawn anew each time it is seen. OpenCV on uint8: some ten microseconds an image."""
 
 from typing import Annotated
 
@@ -32,6 +32,8 @@ class AugmentConfig(BaseModel):
     """Largest offset either way, grey levels."""
     erase: Probability = 0.3
     """Probability that a rectangle is replaced by noise (random erasing, Zhong et al. 2017)."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Each face is blended with another by a share drawn from Beta(mixup, mixup) (Zhang et al. 2018); 0: not at all."""
 
 
 def augment(images: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -44,22 +46,53 @@ def augment(images: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Gen
     shifts = rng.uniform(-config.shift, config.shift, (count, 2))
     gains = rng.uniform(1 - config.contrast, 1 + config.contrast, (count,))
     offsets = rng.uniform(-config.brightness, config.brightness, (count,))
-    center = ((width - 1) / 2, (height - 1) / 2)
+    matrices = _warps(height, width, flips, angles, scales, shifts)
+    grey = np.arange(256) - 127.5
+    tables = np.clip(grey * gains[:, None] + 127.5 + offsets[:, None], 0, 255).astype(np.uint8)
     for i in range(count):
-        matrix = cv2.getRotationMatrix2D(center, angles[i], scales[i])
-        matrix[:, 2] += shifts[i]
-        if flips[i]:
-            # Mirroring the source x axis inside the same warp costs nothing: x -> (width - 1) - x.
-            matrix[:, 2] += matrix[:, 0] * (width - 1)
-            matrix[:, 0] *= -1
         cv2.warpAffine(
-            images[i], matrix, (width, height), dst=out[i], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            images[i], matrices[i], (width, height), dst=out[i], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        table = np.clip((np.arange(256) - 127.5) * gains[i] + 127.5 + offsets[i], 0, 255).astype(np.uint8)
-        cv2.LUT(out[i], table, dst=out[i])
+        cv2.LUT(out[i], tables[i], dst=out[i])
     for index in np.flatnonzero(rng.random((count,)) < config.erase):
         _erase(out[index], rng)
     return out
+
+
+def mix(
+    faces: NDArray[np.float32], targets: NDArray[np.float32], alpha: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mixup (Zhang et al. 2018, equation 1): each face and its target blended with the next one of the batch.
+
+    Args:
+        faces: [B, H, W, 1], in random order: the next one is any other.
+        targets: [B, K].
+        alpha: both parameters of the Beta distribution that each face's share is drawn from; above 0.
+    """
+    share = rng.beta(alpha, alpha, len(faces)).astype(np.float32)
+    first, second = share[:, None], 1 - share[:, None]
+    mixed = first[..., None, None] * faces + second[..., None, None] * np.roll(faces, 1, axis=0)
+    return mixed, first * targets + second * np.roll(targets, 1, axis=0)
+
+
+def _warps(
+    height: int,
+    width: int,
+    flips: NDArray[np.bool_],
+    angles: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    # cv2.getRotationMatrix2D about the centre, for all faces at once: [N, 2, 3].
+    x, y = (width - 1) / 2, (height - 1) / 2
+    cosine, sine = scales * np.cos(np.deg2rad(angles)), scales * np.sin(np.deg2rad(angles))
+    matrices = np.empty((len(angles), 2, 3))
+    matrices[:, 0] = np.stack([cosine, sine, (1 - cosine) * x - sine * y + shifts[:, 0]], axis=1)
+    matrices[:, 1] = np.stack([-sine, cosine, sine * x + (1 - cosine) * y + shifts[:, 1]], axis=1)
+    # Mirroring the source x axis inside the same warp costs nothing: x -> (width - 1) - x.
+    matrices[flips, :, 2] += matrices[flips, :, 0] * (width - 1)
+    matrices[flips, :, 0] *= -1
+    return matrices
 
 
 def _erase(image: NDArray[np.uint8], rng: np.random.Generator) -> None:

@@ -9,6 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from trainer.augment import AugmentConfig
 from trainer.errors import ConfigError
 
+CONFIGS = Path(__file__).parent / "configs"
+
+
+class DistillConfig(BaseModel):
+    """How much a student listens to its teacher (Hinton, Vinyals & Dean 2015). Only `distill` reads it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(default=3.0, gt=0)
+    """Divides both sides' logits: the higher, the more of the teacher's ranking of the wrong classes is seen."""
+    weight: float = Field(default=0.7, ge=0, le=1)
+    """Share of the teacher in the loss; the labels have the rest."""
+    views: Literal[1, 2] = 2
+    """The teacher sees each image as it is (1), or that and its mirror, averaged (2)."""
+
 
 class TrainConfig(BaseModel):
     """Everything that decides what a run computes, apart from the data. An unknown key is an error."""
@@ -20,21 +35,42 @@ class TrainConfig(BaseModel):
     model_args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of that model."""
     epochs: int = Field(default=40, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better validation accuracy; null: never."""
     batch_size: int = Field(default=128, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0)
     """At the end of the warm-up; cosine decay to zero from there (Loshchilov & Hutter 2017)."""
     weight_decay: float = Field(default=0.02, ge=0)
-    """Decoupled, AdamW and SGD only (Loshchilov & Hutter 2019); Adam refuses any but 0."""
+    """Decoupled, AdamW and SGD only (Loshchilov & Hutter 2019), on kernels alone; Adam refuses any but 0."""
     warmup_epochs: float = Field(default=2, ge=0)
     """Epochs in which the learning rate rises linearly from zero."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    class_weights: bool = False
+    """Weigh a face by the inverse frequency of its class; the mean weight of a training face is 1."""
+    ferplus: float = Field(default=0.0, ge=0, le=1)
+    """Share of the FER+ votes in a face's target, the label having the rest; a face without votes keeps its label."""
     ema: float = Field(default=0.998, ge=0, lt=1)
     """Decay per step of the exponential moving average of the weights, which is what is evaluated and exported."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest global norm of a gradient."""
-    seed: int = 0
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """What the layers compute in while training; weights, evaluation and export are float32 either way."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig())
+    distill: DistillConfig = Field(default_factory=lambda: DistillConfig())
+
+
+def published(name: str) -> Path:
+    """The YAML file of a published model.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    known = {path.stem: path for path in CONFIGS.glob("*.yaml")}
+    if name not in known:
+        raise ConfigError(f"no published model {name!r}; known: {', '.join(sorted(known))}")
+    return known[name]
 
 
 def load_config(path: Path, overrides: list[str]) -> TrainConfig:
@@ -49,21 +85,12 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: not a mapping of keys to values")
     for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise ConfigError(f"override {override!r} is not key=value")
-        *parents, leaf = key.split(".")
-        target = values
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise ConfigError(f"override {override!r}: {parent!r} has no keys of its own")
-        target[leaf] = yaml.safe_load(value)
+        _apply(values, override)
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -74,6 +101,21 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     if config.optimizer == "adam" and config.weight_decay:
         raise ConfigError(f"{path}: weight_decay: Adam has none; use adamw, or set it to 0")
     return config
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"override {override!r} is not key=value")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {parent!r} has no keys of its own")
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from error
 
 
 def dump_config(config: TrainConfig) -> str:

@@ -1,114 +1,152 @@
-"""FER2013 as Kaggle publishes it: `emotion,pixels,Usage`, one 48x48 grey face per row."""
+"""All the data of one training: any mixture of Kaggle CSVs and image folders, with FER+ votes where there are some."""
 
-import csv
-import gzip
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainer.errors import DataError
+from trainer.duplicates import leaked
+from trainer.errors import ConfigError, DataError
+from trainer.faces import CLASSES, SIDE, SPLITS, Rows, Split, concatenate, normalize
+from trainer.fer2013 import read_fer2013
+from trainer.ferplus import read_votes
 
-SIDE = 48
-CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-SPLITS = ("Training", "PublicTest", "PrivateTest")
+__all__ = ["CLASSES", "SIDE", "SPLITS", "Dataset", "Source", "Split", "concatenate", "load", "normalize", "read"]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Labelled faces.
+class Source:
+    """Where images or votes came from.
 
     Attributes:
-        images: uint8 [N, 48, 48], grey levels 0 to 255.
-        labels: uint8 [N], indices into `CLASSES`.
+        name: of the file or folder, without its directory.
+        sha256: hex digest of the file, or of all names and contents in the folder.
+        images: how many it gave.
     """
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    name: str
+    sha256: str
+    images: int
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def class_counts(self) -> dict[str, int]:
-        """Number of faces of each class, in class order."""
-        counts = np.bincount(self.labels, minlength=len(CLASSES))
-        return dict(zip(CLASSES, map(int, counts), strict=True))
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "sha256": self.sha256, "images": self.images}
 
 
-def normalize(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Grey levels to the model contract's input: uint8 [N, 48, 48] -> float32 [N, 48, 48, 1] in [-1, 1]."""
-    return images[..., None].astype(np.float32) / np.float32(127.5) - np.float32(1)
+@dataclass(frozen=True)
+class Dataset:
+    """Splits by name, in the order of `SPLITS`; only those that have images.
+
+    Attributes:
+        sources: in the order given.
+        votes: the FER+ file, if one was given.
+        leaked: images left out of Training because they also stand in a split that is held out.
+    """
+
+    splits: dict[str, Split]
+    sources: tuple[Source, ...] = ()
+    votes: Source | None = None
+    leaked: int = 0
+
+    def require(self, *names: str) -> tuple[Split, ...]:
+        """These splits.
+
+        Raises:
+            DataError: one of them has no images; names it and the sources.
+        """
+        for name in names:
+            if name not in self.splits:
+                where = Path(", ".join(source.name for source in self.sources) or "the data")
+                raise DataError(where, f"no {name} images; there are: {', '.join(self.splits) or 'none'}")
+        return tuple(self.splits[name] for name in names)
+
+    def without_leaks(self) -> "Dataset":
+        """The same, less the Training images that also stand, pixel for pixel, in PublicTest or PrivateTest.
+
+        A model is judged on those splits; what it was trained on would flatter it. An image that they share, and
+        copies within a split, stay.
+        """
+        if "Training" not in self.splits:
+            return self
+        training = self.splits["Training"]
+        out = leaked(training, [split for name, split in self.splits.items() if name != "Training"])
+        if not out.any():
+            return self
+        splits = {**self.splits, "Training": training.take(~out)}
+        return replace(
+            self,
+            splits={name: split for name, split in splits.items() if len(split)},
+            leaked=self.leaked + int(out.sum()),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What to write beside a model, ready for JSON.
+
+        `sources` and `votes` (name, sha256, images of each), `sha256` (digest of the pixels, labels and votes of every
+        split: equal for equal data, however it was packed), `training_images`, `leaked`.
+        """
+        digest = hashlib.sha256()
+        for name, split in self.splits.items():
+            digest.update(f"{name} {len(split)} {split.votes is not None}\n".encode())
+            for array in (split.images, split.labels, split.votes):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).data)
+        return {
+            "sources": [source.to_json() for source in self.sources],
+            "votes": self.votes.to_json() if self.votes else None,
+            "sha256": digest.hexdigest(),
+            "training_images": len(self.splits["Training"]) if "Training" in self.splits else 0,
+            "leaked": self.leaked,
+        }
 
 
-def read_fer2013(path: Path) -> dict[str, Split]:
-    """Read Kaggle's CSV, plain or gzipped.
+def load(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
+    """Read all sources and leave out of Training what also stands in a split that is held out.
 
-    Returns:
-        The splits that the file has, by their `Usage` name.
+    Args:
+        sources: Kaggle CSVs (plain, .gz, .zip; see `fer2013`) and folders of images (see `folder`), in any mixture.
+        classes: class folder names that are not ours -> ours.
+        votes: FER+'s fer2013new.csv, row for row beside the first CSV of `sources`. Other faces have no votes.
 
     Raises:
-        DataError: the file is missing, empty or has no such columns; or a row has an emotion outside 0 to 6, an
-            unknown Usage, a pixel count other than 2,304 or a pixel outside 0 to 255. Names file, line and reason.
+        DataError: a source cannot be trusted; names file, line where there is one, and reason.
+        ConfigError: `classes` maps to a class that does not exist.
     """
-    images: dict[str, list[NDArray[np.uint8]]] = {}
-    labels: dict[str, list[int]] = {}
-    try:
-        with _open_text(path) as file:
-            for line, row in _rows(path, file):
-                usage, label, image = _parse_row(path, line, row)
-                images.setdefault(usage, []).append(image)
-                labels.setdefault(usage, []).append(label)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"cannot be read: {error}") from error
-    if not images:
-        raise DataError(path, "has no rows")
-    return {
-        usage: Split(np.stack(images[usage]), np.array(labels[usage], np.uint8)) for usage in SPLITS if usage in images
-    }
+    return read(sources, classes=classes, votes=votes).without_leaks()
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of the file as it lies on disk, to name the data that a model was trained on."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
+    """As `load`, but with every image that the sources hold."""
+    classes = classes or {}
+    for foreign, ours in classes.items():
+        if ours not in CLASSES:
+            raise ConfigError(f"class map {foreign}={ours}: {ours!r} is not one of {', '.join(CLASSES)}")
+    parts: dict[str, list[Split]] = {name: [] for name in SPLITS}
+    found: list[Source] = []
+    voted: Source | None = None
+    for path in sources:
+        folder = path.is_dir()
+        rows = _read_folder(path, classes) if folder else read_fer2013(path)
+        name = path.resolve().name
+        found.append(Source(name, rows.sha256, len(rows.labels)))
+        split = Split(rows.images, rows.labels)
+        if votes is not None and voted is None and not folder:
+            shares, digest = read_votes(votes, rows, name)
+            voted = Source(votes.name, digest, len(shares))
+            split = replace(split, votes=shares)
+        for index, split_name in enumerate(SPLITS):
+            if (mask := rows.splits == index).any():
+                parts[split_name].append(split.take(mask))
+    if votes is not None and voted is None:
+        raise DataError(votes, "FER+ votes go row by row with a Kaggle CSV, and none was given")
+    splits = {name: concatenate(some) for name, some in parts.items() if some}
+    return Dataset(splits, tuple(found), voted)
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+def _read_folder(path: Path, classes: Mapping[str, str]) -> Rows:
+    # Pillow and OpenCV are needed for folders only, and the names above by modules that read no image.
+    from trainer.folder import read_folder
 
-
-def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, Mapping[str, str | None]]]:
-    reader = csv.DictReader(file)
-    # icml_face_data.csv, the same data in another Kaggle file, pads its column names with spaces.
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-    if missing := {"emotion", "pixels", "Usage"} - set(reader.fieldnames):
-        raise DataError(path, f"lacks the column(s) {', '.join(sorted(missing))}", line=1)
-    for row in reader:
-        yield reader.line_num, row
-
-
-def _parse_row(path: Path, line: int, row: Mapping[str, str | None]) -> tuple[str, int, NDArray[np.uint8]]:
-    emotion, pixels, usage = row["emotion"], row["pixels"], row["Usage"]
-    if emotion is None or pixels is None or usage is None:
-        raise DataError(path, "the row has too few columns", line)
-    if None in row:
-        raise DataError(path, "the row has too many columns", line)
-    if usage not in SPLITS:
-        raise DataError(path, f"unknown Usage {usage!r}; known: {', '.join(SPLITS)}", line)
-    if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(CLASSES)):
-        raise DataError(path, f"emotion {emotion!r} is not a number from 0 to {len(CLASSES) - 1}", line)
-    try:
-        values = np.array(pixels.split(), dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise DataError(path, f"a pixel is not a whole number: {error}", line) from error
-    if values.size != SIDE * SIDE:
-        raise DataError(path, f"{values.size} pixels where {SIDE}x{SIDE} = {SIDE * SIDE} are due", line)
-    if values.min() < 0 or values.max() > 255:
-        raise DataError(path, "a pixel lies outside 0 to 255", line)
-    return usage, int(emotion), values.astype(np.uint8).reshape(SIDE, SIDE)
+    return read_folder(path, classes)

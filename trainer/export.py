@@ -1,97 +1,70 @@
-"""Write a trained model as a version that TensorFlow Serving loads: the project's model contract."""
+"""Write trained models as a version that TensorFlow Serving loads: the project's model contract."""
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from numpy.typing import NDArray
-from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from trainer.card import model_card
-from trainer.data import CLASSES, SIDE
+from trainer.data import SIDE
 from trainer.errors import ExportError
-from trainer.models import CAM_LAYER
+from trainer.members import Combination, Member
 
-WARMUP_BATCHES = (1, 8, 64)
+# Largest difference of a score between Keras and the SavedModel.
+TOLERANCE = 1e-4
+TOLERANCE_HALF = 1e-2
 
 
-class Servable(tf.Module):  # type: ignore[misc]
-    """A trained model behind the contract's two signatures.
+def require_tensorflow() -> None:
+    """Refuse to start what ends in an export on another Keras backend.
 
-    Args:
-        model: Keras model, faces [N, 48, 48, 1] -> logits [N, C], with a layer called `cam`.
+    Raises:
+        ExportError: Keras runs on another backend than TensorFlow.
     """
-
-    def __init__(self, model: keras.Model) -> None:
-        super().__init__()
-        self.weights = [weight.value for weight in model.weights]
-        with_map = keras.Model(model.input, [model.get_layer(CAM_LAYER).output, model.output])
-        # Behind functions: TensorFlow follows attributes to find what to save, and a Keras model among them would
-        # add every layer's graph and its variables a second time.
-        self._logits: Callable[[tf.Tensor], tf.Tensor] = lambda faces: model(faces, training=False)
-        self._with_map: Callable[[tf.Tensor], list[tf.Tensor]] = lambda faces: with_map(faces, training=False)
-        self._classes = tf.constant(CLASSES)
-
-    def _labels(self, scores: tf.Tensor) -> tf.Tensor:
-        # [N, C] and not [C]: the server's batching splits every output along dimension 0.
-        return tf.broadcast_to(self._classes, tf.shape(scores))
-
-    def predict(self, faces: tf.Tensor) -> dict[str, tf.Tensor]:
-        """faces float32 [N, 48, 48, 1] -> scores float32 [N, C], classes string [N, C]."""
-        scores = tf.nn.softmax(tf.cast(self._logits(faces), tf.float32))
-        return {"scores": scores, "classes": self._labels(scores)}
-
-    def explain(self, faces: tf.Tensor) -> dict[str, tf.Tensor]:
-        """faces float32 [N, 48, 48, 1] -> scores [N, C], heatmap float32 [N, 48, 48] in [0, 1].
-
-        Grad-CAM of the top class (Selvaraju et al. 2017, equations 1 and 2): the feature maps weighted by the mean
-        gradient of that class's logit, rectified. Scaled so that each face's largest value is 1; all zero where no
-        map speaks for the class.
-        """
-        with tf.GradientTape() as tape:
-            maps, logits = self._with_map(faces)
-            # The tape must see the maps as the source, so the top logit is taken from what follows from them.
-            top = tf.reduce_max(logits, axis=1)
-        weights = tf.reduce_mean(tape.gradient(top, maps), axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=3, keepdims=True))
-        heat = tf.squeeze(tf.image.resize(heat, (SIDE, SIDE)), axis=3)
-        heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
-        return {"scores": tf.nn.softmax(tf.cast(logits, tf.float32)), "heatmap": heat}
-
-    def save(self, directory: Path) -> None:
-        """Write the SavedModel, both signatures, to `directory`."""
-        spec = tf.TensorSpec((None, SIDE, SIDE, 1), tf.float32, name="faces")
-        signatures = {
-            "serving_default": tf.function(self.predict, input_signature=[spec]),
-            "explain": tf.function(self.explain, input_signature=[spec]),
-        }
-        tf.saved_model.save(self, str(directory), signatures=signatures)
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ExportError(
+            f"only Keras on TensorFlow writes SavedModels, and this is Keras on {backend}; set KERAS_BACKEND=tensorflow"
+        )
 
 
-def export(model: keras.Model, name: str, repository: Path, facts: Mapping[str, Any]) -> Path:
+def export(
+    model: keras.Model | Combination,
+    name: str,
+    repository: Path,
+    facts: Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> Path:
     """Write `model` as the next free version of `name`.
 
     The version is built in a hidden sibling directory and renamed, so that a server that watches the repository finds
     it whole or not at all.
 
     Args:
-        model: Keras model, faces -> logits.
+        model: Keras model, faces -> logits; or several of them as a combination, which becomes one SavedModel with
+            weights, mirroring and temperature baked in.
         name: model name, a directory of the repository.
         repository: the model repository.
         facts: what metrics.json and the model card report: config, metrics, data, versions (see `trainer.card`).
+        half: store kernels as float16, to halve the size.
 
     Returns:
-        The new version's directory.
+        The new version's directory. Its metrics.json has `facts`, and under `export` what the file itself is:
+        `storage` (type of the kernels on disk), `bytes`, `largest_score_difference` from Keras.
 
     Raises:
-        ExportError: the SavedModel answers otherwise than the Keras model, or the repository cannot be written.
+        ExportError: another backend than TensorFlow; or the SavedModel answers otherwise than the Keras models (by more
+            than 1e-4 of a score, 1e-2 with `half`), or the repository cannot be written.
     """
+    require_tensorflow()
+    from trainer.servable import Servable, write_warmup
+
+    combination = model if isinstance(model, Combination) else Combination([Member(model)])
     home = repository / name
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -100,9 +73,17 @@ def export(model: keras.Model, name: str, repository: Path, facts: Mapping[str, 
     partial = home / f".partial-{os.getpid()}"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        Servable(model).save(partial)
-        _check(model, partial)
+        Servable(combination, half=half).save(partial)
+        difference = _check(combination, partial, TOLERANCE_HALF if half else TOLERANCE)
         write_warmup(partial, name)
+        facts = {
+            **facts,
+            "export": {
+                "storage": "float16" if half else "float32",
+                "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
+                "largest_score_difference": difference,
+            },
+        }
         (partial / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         while True:
             version = next_version(home)
@@ -122,32 +103,13 @@ def next_version(home: Path) -> int:
     return 1 + max((int(child.name) for child in home.iterdir() if child.name.isdecimal()), default=0)
 
 
-def write_warmup(directory: Path, name: str) -> None:
-    """Write `assets.extra/tf_serving_warmup_requests`: a few batch sizes through each signature.
+def _check(combination: Combination, directory: Path, tolerance: float) -> float:
+    import tensorflow as tf
 
-    A server replays them before a version is AVAILABLE, so that no user pays for the first run of a graph.
-    """
-    extra = directory / "assets.extra"
-    extra.mkdir()
-    with tf.io.TFRecordWriter(str(extra / "tf_serving_warmup_requests")) as writer:
-        for signature, batches in (("serving_default", WARMUP_BATCHES), ("explain", WARMUP_BATCHES[:1])):
-            for batch in batches:
-                # One value stands for all of them: a TensorProto repeats its last value up to the shape.
-                faces = tf.make_tensor_proto(0.0, tf.float32, (batch, SIDE, SIDE, 1))
-                request = predict_pb2.PredictRequest(
-                    model_spec=model_pb2.ModelSpec(name=name, signature_name=signature),
-                    inputs={"faces": faces},
-                )
-                log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-                writer.write(log.SerializeToString())
-
-
-def _check(model: keras.Model, directory: Path) -> None:
-    faces = np.random.default_rng(0).uniform(-1, 1, (4, SIDE, SIDE, 1)).astype(np.float32)
-    served: NDArray[np.float32] = (
-        tf.saved_model.load(str(directory)).signatures["serving_default"](faces=tf.constant(faces))["scores"].numpy()
-    )
-    expected = tf.nn.softmax(model(faces, training=False)).numpy()
-    worst = float(np.abs(served - expected).max())
-    if not worst < 1e-4:
+    faces = np.random.default_rng(0).uniform(-1, 1, (16, SIDE, SIDE, 1)).astype(np.float32)
+    signature = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    served = signature(faces=tf.constant(faces))["scores"].numpy()
+    worst = float(np.abs(served - combination.scores(faces)).max())
+    if not worst < tolerance:
         raise ExportError(f"the SavedModel's scores differ from the model's by {worst:.2g}; nothing was exported")
+    return worst

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.augment import AugmentConfig, augment
+from trainer.augment import AugmentConfig, augment, mix
 from trainer.data import Split
 
 STILL = {"flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "contrast": 0, "brightness": 0, "erase": 0}
@@ -66,3 +66,27 @@ def test_the_same_draw_gives_the_same_view_and_leaves_the_input(training: Split)
     np.testing.assert_array_equal(first, augment(training.images, config, np.random.default_rng(5)))
     assert (first != augment(training.images, config, np.random.default_rng(6))).any()
     np.testing.assert_array_equal(training.images, before)
+
+
+def test_a_rotation_turns_about_the_centre_and_keeps_its_angle() -> None:
+    image = np.zeros((1, 48, 48), np.uint8)
+    image[0, 22:26, 38:42] = 255
+    angles = []
+    for seed in range(200):
+        out = augment(image, AugmentConfig(**{**STILL, "rotation": 30}), np.random.default_rng(seed))
+        row, column = centroid(out)
+        angles.append(np.rad2deg(np.arctan2(row[0] - 23.5, column[0] - 23.5)))
+        assert np.hypot(row[0] - 23.5, column[0] - 23.5) == pytest.approx(16, abs=0.5)
+    assert 25 < max(angles) < 31
+    assert -31 < min(angles) < -25
+
+
+def test_mixup_blends_faces_and_targets_by_the_same_share() -> None:
+    values = np.arange(32, dtype=np.float32)
+    faces = np.broadcast_to(values[:, None, None, None], (32, 48, 48, 1))
+    targets = np.eye(32, dtype=np.float32)
+    mixed, blended = mix(faces, targets, 0.4, np.random.default_rng(0))
+    np.testing.assert_allclose(blended.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], blended @ values, rtol=1e-5)
+    assert ((blended > 0).sum(axis=1) == 2).mean() > 0.9
+    assert 0.3 < blended.diagonal().mean() < 0.7

@@ -1,0 +1,105 @@
+"""`python -m trainer evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trainer.commands.options import ClassMap, Sources, Votes, parse_map
+from trainer.errors import TrainerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from trainer.evaluate import Evaluation
+
+console = Console()
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(help="A SavedModel's directory, or a model server's HOST:PORT/MODEL, .../VERSION or ...@LABEL."),
+    ],
+    data: Sources,
+    split: Annotated[
+        Literal["Training", "PublicTest", "PrivateTest"], typer.Option(help="The split to measure on.")
+    ] = "PublicTest",
+    votes: Votes = None,
+    classes: ClassMap = None,
+    flip: Annotated[bool, typer.Option(help="Average the scores of each face and its mirror image.")] = False,
+    compare: Annotated[
+        str | None, typer.Option(help="Another model, as MODEL: measured on the same images and tested against it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write evaluation.json, evaluation.png and evaluation.html to this directory.")
+    ] = None,
+) -> None:
+    """Measure MODEL on labelled faces: how good, how certain, how well calibrated, how fast.
+
+    Intervals are 95 % bootstrap intervals. With --votes also the accuracy against the class that most FER+ annotators
+    chose. Parameters and FLOPs are read off a SavedModel's graph, and are n/a for a server, whose latency includes the
+    network. --compare adds McNemar's test of whether the two models are equally accurate.
+
+        python -m trainer evaluate model_repository/residual/1 --data fer2013.csv.gz --out report
+
+        python -m trainer evaluate localhost:8500/residual@stable --compare model_repository/residual/2
+        --data fer2013.csv.gz --votes fer2013new.csv
+    """
+    if out is not None:
+        # Before minutes of work rather than after.
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainerError(f"{out}: cannot be written to: {error.strerror}") from error
+
+    from trainer.data import load
+
+    dataset = load(data, classes=parse_map(classes), votes=votes)
+    (faces,) = dataset.require(split)
+
+    from trainer.evaluate import evaluate as measure
+    from trainer.report import class_rows, paired_rows, summary, title, write_report
+
+    models = [model] if compare is None else [model, compare]
+    with console.status("") as status:
+        report = measure(
+            models, faces, split, flip=flip, data=dataset.facts(), tell=lambda line: status.update(Text(line))
+        )
+    columns = [summary(evaluation) for evaluation in report.evaluations]
+    heading = f"{split}, {len(faces):,} images{', averaged with the mirror image' if flip else ''}"
+    console.print(
+        _table(heading, ["", *map(title, report.evaluations)], [[k, *(c[k] for c in columns)] for k in columns[0]])
+    )
+    for evaluation in report.evaluations:
+        headings = ["class", "precision", "recall", "F1", "images"]
+        console.print(_table(title(evaluation), headings, class_rows(evaluation)))
+        console.print(_confusion(evaluation))
+    if report.verdict:
+        console.print(_table("Comparison", ["", ""], paired_rows(report)))
+        console.print(Text(report.verdict))
+    if out is not None:
+        for path in write_report(report, out):
+            console.print(Text(f"wrote {path}"))
+
+
+def _confusion(evaluation: "Evaluation") -> Table:
+    names = list(evaluation.metrics.recall)
+    rows = zip(names, evaluation.metrics.confusion, strict=True)
+    return _table(
+        "Labels (rows) and predictions (columns)",
+        ["", *names],
+        ([name, *(f"{count:,}" for count in row)] for name, row in rows),
+    )
+
+
+def _table(heading: str, headings: "Sequence[str]", rows: "Iterable[Sequence[str]]") -> Table:
+    table = Table(title=Text(heading), title_justify="left")
+    for index, name in enumerate(headings):
+        table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,61 @@
+"""`python -m trainer export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from trainer.commands.options import ClassMap, parse_map
+
+console = Console()
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory written by `train`, or one written by `ensemble`.")],
+    name: Annotated[
+        str | None, typer.Option(help="Model name to serve it under. [default: the run's model, or `ensemble`]")
+    ] = None,
+    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+    flip: Annotated[
+        bool, typer.Option(help="Average over the mirrored face, at twice the cost. Needs --data.")
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(help="Fit a temperature on PublicTest. Better probabilities, the same accuracy. Needs --data."),
+    ] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="The data of the training, to measure again what --flip or --calibrate change."),
+    ] = None,
+    classes: ClassMap = None,
+    half: Annotated[bool, typer.Option(help="Store kernels as float16: half the size, scores within 0.01.")] = False,
+) -> None:
+    """Write a run's best weights, or an ensemble, as the next free version of NAME in the model repository.
+
+    The version holds a SavedModel with the signatures `serving_default` and `explain`, warm-up requests, metrics.json
+    and a model card. It is written aside and renamed: a server sees it whole or not at all.
+
+        python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
+    """
+    from trainer.data import load
+    from trainer.ensemble import ENSEMBLE, load_ensemble, load_single
+    from trainer.errors import ExportError
+    from trainer.export import export as export_model
+    from trainer.export import require_tensorflow
+
+    require_tensorflow()
+    changed = flip or calibrate
+    if (run / ENSEMBLE).exists():
+        if changed:
+            raise ExportError(f"{run}: an ensemble is calibrated already; --flip belongs to the `ensemble` command")
+        combination, facts = load_ensemble(run)
+        default = "ensemble"
+    else:
+        if changed and not data:
+            raise ExportError("--flip and --calibrate need --data: the figures beside the model must be of that model")
+        split = load(data or [], classes=parse_map(classes)).require("PublicTest")[0] if changed else None
+        combination, facts = load_single(run, flip=flip, calibrate=calibrate, split=split)
+        default = facts["config"]["model"]
+    version = export_model(combination, name or default, repository, facts, half=half)
+    console.print(f"wrote {version}")

@@ -1,0 +1,269 @@
+"""`python -m trainer search`: create a study, run it, report it, export what it found."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trainer.commands.options import ClassMap, Sources, Votes, parse_map
+
+if TYPE_CHECKING:
+    import threading
+
+    from trainer.data import Dataset
+    from trainer.search.worker import Listen, Worker
+
+app = typer.Typer(
+    help="Search architectures: create a study, run it with any number of workers, report it, export the best.",
+    no_args_is_help=True,
+)
+
+
+class Space(StrEnum):
+    tutorial = "tutorial"
+    efficient = "efficient"
+
+
+class Sampler(StrEnum):
+    random = "random"
+    tpe = "tpe"
+
+
+class Objective(StrEnum):
+    public_test = "PublicTest"
+    cross_validation = "cross-validation"
+
+
+Name = Annotated[str, typer.Argument(help="The study; names its files too.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(help="Journal file, or postgresql://USER@HOST/DATABASE. [default: runs/searches/NAME.journal]"),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key: --set epochs=5.")
+]
+
+
+@app.command()
+def create(
+    name: Name,
+    space: Annotated[Space, typer.Option(help="Where architectures are sampled from.")] = Space.efficient,
+    sampler: Annotated[Sampler, typer.Option(help="`tpe` learns from the trials so far.")] = Sampler.random,
+    trials: Annotated[int, typer.Option(min=1, help="Architectures to train.")] = 40,
+    min_mmacs: Annotated[float, typer.Option(min=0, help="Fewest multiply-accumulates of a face, in millions.")] = 0,
+    max_mmacs: Annotated[float, typer.Option(min=0, help="Most of them.")] = 100,
+    max_parameters: Annotated[int, typer.Option(min=1, help="Most weights.")] = 2_000_000,
+    objective: Annotated[
+        Objective, typer.Option(help="What a trial's accuracy is measured on.")
+    ] = Objective.public_test,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, on Training.")] = 3,
+    share: Annotated[
+        float, typer.Option(help="Share of the training images that a trial uses, for cheaper trials.")
+    ] = 1.0,
+    min_epochs: Annotated[int, typer.Option(min=1, help="Epochs that Hyperband lets every trial have.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of the choice of images.")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML of a trial's training. [default: the published search.yaml]")
+    ] = None,
+    overrides: Overrides = None,
+    storage: Storage = None,
+) -> None:
+    """Make a study: what to search, how to train a trial and how to score it. Nothing is trained yet.
+
+    A sample that cannot be built or costs too much is drawn again; no architecture is trained twice.
+
+        python -m trainer search create first --space efficient --trials 40 --share 0.35 --max-mmacs 60
+    """
+    from trainer.config import load_config, published
+    from trainer.search.space import sample
+    from trainer.search.study import Plan
+    from trainer.search.study import create as create_study
+    from trainer.spec_cost import Budget
+
+    plan = Plan(
+        space=space.value,
+        train=load_config(config or published("search"), list(overrides or [])),
+        budget=Budget(round(min_mmacs * 1e6), round(max_mmacs * 1e6), max_parameters),
+        trials=trials,
+        sampler=sampler.value,
+        objective=objective.value,
+        share=share,
+        min_epochs=min_epochs,
+        folds=folds,
+        seed=seed,
+    )
+    # Refuses a budget that nothing fits.
+    sample(plan.space, seed, plan.budget)
+    create_study(name, storage or _default(name), plan)
+    Console().print(f"next: python -m trainer search run {name} --data ...", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def run(
+    name: Name,
+    data: Sources,
+    votes: Votes = None,
+    class_map: ClassMap = None,
+    storage: Storage = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at the same time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each training. [default: cores / workers]")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which an epoch counts as hung.")] = 1800,
+) -> None:
+    """Train a study's trials, each in a process of its own, until it has them all.
+
+    May be started again, and several times at once, on other machines too where the storage is a database. Ctrl-C ends
+    it and queues what was in training; what a killed worker left is queued by the next one that asks. A crash of an
+    architecture fails that trial alone.
+
+        python -m trainer search run first --data fer2013.csv.gz --workers 2
+    """
+    from trainer.search.crew import run_workers
+    from trainer.search.study import bind, load
+    from trainer.search.worker import Worker
+
+    console = Console()
+    location = storage or _default(name)
+    study, plan = load(name, location)
+    dataset = _load(data, votes, class_map)
+    facts = dataset.facts()
+    bind(study, facts)
+    # By digest: workers of one study may share the folder, and other data cannot take the place of what they read.
+    arrays = _home(location) / f"{name}.arrays" / facts["sha256"][:16]
+    _save_arrays(dataset, arrays, needs_public_test=plan.objective == "PublicTest")
+    count = threads or max(1, _cores() // workers)
+
+    def make(number: int, stop: "threading.Event", listen: "Listen") -> "Worker":
+        return Worker(name, location, arrays, number=number, threads=count, timeout=timeout, stop=stop, listen=listen)
+
+    done = run_workers(make, workers, study, plan, console)
+    if not done:
+        console.print("stopped; what was in training is queued again, and the same command goes on", highlight=False)
+        raise typer.Exit(130)
+    console.print(f"next: python -m trainer search report {name}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(
+    name: Name,
+    storage: Storage = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: runs/searches]")] = None,
+) -> None:
+    """Print the best trials and write NAME.json (the plan and all trials), NAME.png and NAME.html.
+
+    They show accuracy by trial, accuracy against multiply-accumulates with its Pareto front, and which parameters
+    matter. Works while the study runs.
+
+        python -m trainer search report first --out trainer/results
+    """
+    from trainer.search.report import HEADINGS, find, ranked, row, write_report
+    from trainer.search.study import load
+
+    console = Console()
+    study, plan = load(name, storage or _default(name))
+    findings = find(study, plan)
+    table = Table("trial", "state", "accuracy", "MACs", "parameters", "architecture", box=None, title_justify="left")
+    table.title = f"{name}: {len(findings.trials)} of {plan.trials} trials"
+    for trial in ranked(findings.trials)[:10]:
+        cells = dict(zip(HEADINGS, row(trial), strict=True))
+        table.add_row(*(cells[str(column.header)] for column in table.columns))
+    console.print(table)
+    for path in write_report(findings, out or _home(_default(name))):
+        console.print(f"wrote {path}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def export(
+    name: Name,
+    data: Sources,
+    votes: Votes = None,
+    class_map: ClassMap = None,
+    storage: Storage = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best architectures.")] = 1,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML of the full training. [default: the published random.yaml]")
+    ] = None,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run directories, NAME-trialN.")] = Path("runs"),
+    repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
+    model: Annotated[str, typer.Option(help="Model name to serve them under.")] = "random",
+    train_only: Annotated[bool, typer.Option("--train-only", help="Export nothing.")] = False,
+) -> None:
+    """Train the best architectures in full and export them, the best one as the newest version.
+
+    Started again, it resumes a training that was interrupted and leaves finished ones alone.
+
+        python -m trainer search export first --data fer2013.csv.gz --top 3
+    """
+    from trainer.config import load_config, published
+    from trainer.provenance import provenance
+    from trainer.search.retrain import best, retrain
+    from trainer.search.study import load, outcomes
+
+    console = Console()
+    settings = load_config(config or published("random"), list(overrides or []))
+    study, _ = load(name, storage or _default(name))
+    chosen = best(name, outcomes(study), top)
+    dataset = _load(data, votes, class_map)
+    facts: dict[str, Any] = {"data": dataset.facts(), **provenance()}
+    accuracies: dict[Path, float] = {}
+    for trial in chosen:
+        directory = out / f"{name}-trial{trial.number}"
+        console.print(f"trial {trial.number}: accuracy {trial.accuracy:.4f} in the search", highlight=False)
+        done = retrain(name, trial, settings, dataset, facts, directory, console)
+        accuracies[directory] = done["PublicTest"]["accuracy"]
+        console.print(f"{directory}: accuracy {accuracies[directory]:.4f} on PublicTest", soft_wrap=True)
+    if not train_only:
+        _export(sorted(accuracies, key=accuracies.__getitem__), model, repository, console)
+
+
+def _export(directories: list[Path], model: str, repository: Path, console: Console) -> None:
+    import keras
+
+    from trainer.errors import ExportError
+    from trainer.export import export as export_model
+    from trainer.runs import load_facts, load_run
+
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ExportError(
+            f"trained, but not exported: this is Keras on {backend}; run the command again with"
+            " KERAS_BACKEND=tensorflow, which finds the trainings finished"
+        )
+    for directory in directories:
+        version = export_model(load_run(directory), model, repository, load_facts(directory))
+        console.print(f"wrote {version} from {directory}", soft_wrap=True, highlight=False)
+
+
+def _load(data: list[Path], votes: Path | None, class_map: list[str] | None) -> "Dataset":
+    from trainer.data import load
+
+    return load(data, classes=parse_map(class_map), votes=votes)
+
+
+def _save_arrays(dataset: "Dataset", directory: Path, *, needs_public_test: bool) -> None:
+    from trainer.search.trial import save_arrays
+
+    # A cross-validation has no use for a validation split; its children get Training in that place.
+    training, *validation = dataset.require("Training", *(["PublicTest"] if needs_public_test else []))
+    complete = directory / "complete"
+    if not complete.exists():
+        save_arrays(training, validation[0] if validation else training, directory)
+        complete.touch()
+
+
+def _default(name: str) -> str:
+    return str(Path("runs") / "searches" / f"{name}.journal")
+
+
+def _home(location: str) -> Path:
+    return Path("runs") / "searches" if "://" in location else Path(location).parent
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

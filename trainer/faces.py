@@ -1,0 +1,82 @@
+"""Labelled faces in memory: what every reader of data returns and every training takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 48
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+SPLITS = ("Training", "PublicTest", "PrivateTest")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The faces of one source, in its own order.
+
+    Attributes:
+        images: uint8 [N, 48, 48], grey levels 0 to 255.
+        labels: uint8 [N], indices into `CLASSES`.
+        splits: uint8 [N], indices into `SPLITS`.
+        sha256: hex digest of the source as it lies on disk.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    splits: NDArray[np.uint8]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled faces.
+
+    Attributes:
+        images: uint8 [N, 48, 48], grey levels 0 to 255.
+        labels: uint8 [N], indices into `CLASSES`.
+        votes: float32 [N, 7], each row the shares of the FER+ votes that went to our classes: it sums to 1, or to 0
+            where no vote is usable. None where no votes were given.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    votes: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def class_counts(self) -> dict[str, int]:
+        """Number of faces of each class, in class order."""
+        counts = np.bincount(self.labels, minlength=len(CLASSES))
+        return dict(zip(CLASSES, map(int, counts), strict=True))
+
+    def take(self, index: NDArray[Any]) -> "Split":
+        """The faces at these positions, or those where a boolean mask [N] is true."""
+        return Split(self.images[index], self.labels[index], None if self.votes is None else self.votes[index])
+
+    @property
+    def majority(self) -> NDArray[np.int64]:
+        """int64 [N]: the class with most votes; -1 on a tie, or without a vote."""
+        if self.votes is None:
+            return np.full(len(self), -1, np.int64)
+        most = self.votes.max(axis=1, keepdims=True)
+        # Without a vote, all seven are level.
+        clear = (self.votes == most).sum(axis=1) == 1
+        return np.where(clear, self.votes.argmax(axis=1), -1)
+
+
+def concatenate(splits: Sequence[Split]) -> Split:
+    """One split of them all, in order. Faces of a split without votes get none beside those that have some."""
+    votes = None
+    if any(split.votes is not None for split in splits):
+        votes = np.concatenate(
+            [np.zeros((len(s), len(CLASSES)), np.float32) if s.votes is None else s.votes for s in splits]
+        )
+    return Split(np.concatenate([s.images for s in splits]), np.concatenate([s.labels for s in splits]), votes)
+
+
+def normalize(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey levels to the model contract's input: uint8 [N, 48, 48] -> float32 [N, 48, 48, 1] in [-1, 1]."""
+    return images[..., None].astype(np.float32) / np.float32(127.5) - np.float32(1)

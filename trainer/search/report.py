@@ -1,0 +1,280 @@
+"""What a search found, as JSON, PNG and one HTML file that needs nothing beside it."""
+
+import base64
+import html
+import io
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trainer.errors import TrainerError
+from trainer.search.study import Outcome, Plan, dump_outcome, outcomes
+from trainer.spec import ArchitectureSpec, PlainSpec
+
+MIN_TRIALS = 10
+"""Complete trials below which parameter importance would be noise."""
+_COLOURS = {"complete": "#2b6cb0", "pruned": "#a0aec0", "failed": "#c05621", "running": "#d69e2e"}
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a202c; background: #fff;
+  font: 16px/1.5 system-ui, sans-serif; }
+.facts { color: #4a5568; font-size: 0.9rem; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.25rem 1rem 0.25rem 0; border-bottom: 1px solid #e2e8f0; text-align: left; vertical-align: top; }
+img { width: 100%; height: auto; }
+</style>
+</head>
+<body>
+<h1>$title</h1>
+<p class="facts">$facts</p>
+<img alt="accuracy by trial, accuracy against multiply-accumulates, and parameter importance" src="$image">
+<p>$best</p>
+<div class="wide"><table>
+$table
+</table></div>
+</body>
+</html>
+""")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report says.
+
+    Attributes:
+        name: of the study.
+        plan: what every trial did alike.
+        data: `trainer.data.Dataset.facts()` of its data; empty before the first run.
+        trials: in trial order.
+        importance: share of each parameter; None where there are too few complete trials to tell.
+    """
+
+    name: str
+    plan: Plan
+    data: dict[str, Any]
+    trials: Sequence[Outcome]
+    importance: dict[str, float] | None
+
+
+def find(study: optuna.Study, plan: Plan) -> Findings:
+    """Read a study.
+
+    Raises:
+        TrainerError: nothing was trained yet.
+    """
+    trials = outcomes(study)
+    if not trials:
+        raise TrainerError(f"study {study.study_name!r} has no trials yet; `search run` trains them")
+    return Findings(study.study_name, plan, study.user_attrs.get("data", {}), trials, importance(study))
+
+
+def importance(study: optuna.Study) -> dict[str, float] | None:
+    """Each parameter's share in being among the best quarter of the complete trials (PED-ANOVA, Watanabe et al. 2023).
+
+    Shares add up to 1, largest first. None where fewer than `MIN_TRIALS` are complete, or all are alike.
+    """
+    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
+        return None
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        except (ValueError, RuntimeError):  # all trials score alike, so none is among the best
+            return None
+    return shares if all(np.isfinite(share) for share in shares.values()) else None
+
+
+def ranked(trials: Sequence[Outcome]) -> list[Outcome]:
+    """Trials that have an accuracy, best first; those trained to the end before those that were not.
+
+    A pruned trial had fewer epochs, so that its accuracy does not compare.
+    """
+    scored = [trial for trial in trials if trial.accuracy is not None and trial.state in ("complete", "pruned")]
+    return sorted(scored, key=lambda trial: (trial.state != "complete", -(trial.accuracy or 0), trial.macs))
+
+
+def pareto(trials: Sequence[Outcome]) -> list[Outcome]:
+    """The complete trials that no other beats in accuracy for as few multiply-accumulates, cheapest first."""
+    complete = [trial for trial in trials if trial.state == "complete" and trial.accuracy is not None]
+    front: list[Outcome] = []
+    for trial in sorted(complete, key=lambda trial: (trial.macs, -(trial.accuracy or 0))):
+        if not front or (trial.accuracy or 0) > (front[-1].accuracy or 0):
+            front.append(trial)
+    return front
+
+
+def describe(spec: ArchitectureSpec) -> str:
+    """A spec in one line."""
+    if isinstance(spec, PlainSpec):
+        modules = (f"{m.filters}k{m.kernel}{'s2' if m.stride == 2 else ''} {m.activation}" for m in spec.modules)
+        return f"{', '.join(modules)}; {spec.pooling} pooling"
+    stages = " ".join(f"{stage.width}x{stage.depth}" for stage in spec.stages)
+    gate = f", SE 1/{spec.squeeze}" if spec.squeeze else ""
+    stem = f"stem {spec.stem}, " if spec.stem else ""
+    return f"{stem}{spec.stages[0].block} {stages}{gate}, {spec.activation}, dropout {spec.dropout}"
+
+
+def row(trial: Outcome) -> list[str]:
+    """A trial as the cells of a table: number, state, accuracy, epochs, multiply-accumulates, parameters, minutes and
+    architecture, or why it failed."""
+    return [
+        str(trial.number),
+        trial.state,
+        "" if trial.accuracy is None else f"{trial.accuracy:.4f}",
+        str(len(trial.history)),
+        f"{trial.macs / 1e6:.1f} M",
+        f"{trial.parameters / 1e6:.3f} M",
+        "" if trial.seconds is None else f"{trial.seconds / 60:.1f}",
+        describe(trial.spec) + (f" ({trial.error})" if trial.error else ""),
+    ]
+
+
+HEADINGS = ("trial", "state", "accuracy", "epochs", "MACs", "parameters", "minutes", "architecture")
+
+
+def write_report(findings: Findings, directory: Path) -> list[Path]:
+    """Write NAME.json, NAME.png and NAME.html.
+
+    Returns:
+        The files' paths.
+
+    Raises:
+        TrainerError: the directory cannot be written to.
+    """
+    image = _png(findings)
+    files = {
+        f"{findings.name}.json": to_json(findings).encode(),
+        f"{findings.name}.png": image,
+        f"{findings.name}.html": _html(findings, image).encode(),
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (directory / name).write_bytes(content)
+    except OSError as error:
+        raise TrainerError(f"{directory}: cannot be written to: {error.strerror}") from error
+    return [directory / name for name in files]
+
+
+def to_json(findings: Findings) -> str:
+    """The findings as JSON, a line for each trial."""
+    head = {
+        "study": findings.name,
+        "plan": findings.plan.to_json(),
+        "data": findings.data,
+        "importance": findings.importance,
+    }
+    text = json.dumps(head, indent=1).removesuffix("\n}")
+    lines = ",\n".join(f"  {json.dumps(dump_outcome(trial))}" for trial in findings.trials)
+    return f'{text},\n "trials": [\n{lines}\n ]\n}}\n'
+
+
+def _html(findings: Findings, image: bytes) -> str:
+    plan, order = findings.plan, ranked(findings.trials)
+    others = [trial for trial in findings.trials if trial not in order]
+    lines = ["".join(f"<th>{heading}</th>" for heading in HEADINGS)]
+    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row(trial)) for trial in (*order, *others)]
+    facts = [
+        f"{len(findings.trials)} of {plan.trials} trials in space {plan.space}, {plan.sampler} sampler, Hyperband",
+        f"scored on {plan.objective}" + (f" in {plan.folds} folds" if plan.objective == "cross-validation" else ""),
+        f"{plan.train.epochs} epochs on {plan.share:.0%} of the training images",
+    ]
+    if findings.data:
+        facts.append(f"data sha256 {findings.data['sha256']}")
+    best = f"Best: trial {order[0].number}, accuracy {order[0].accuracy:.4f}." if order else "No trial has a score yet."
+    return _PAGE.substitute(
+        title=html.escape(f"Search {findings.name}"),
+        facts=html.escape("; ".join(facts)),
+        image=f"data:image/png;base64,{base64.b64encode(image).decode()}",
+        best=f"{best} A pruned trial's accuracy is after the epochs that it had, and does not compare.",
+        table="\n".join(f"<tr>{line}</tr>" for line in lines),
+    )
+
+
+def _png(findings: Findings) -> bytes:
+    figure = Figure(figsize=(13, 9), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    _draw_history(above.subplots(), findings.trials)
+    left, right = below.subplots(1, 2)
+    _draw_cost(left, findings.trials)
+    _draw_importance(right, findings.importance)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def _points(axes: Axes, trials: Sequence[Outcome], x: Callable[[Outcome], float]) -> None:
+    for state, colour in _COLOURS.items():
+        some = [trial for trial in trials if trial.state == state and trial.accuracy is not None]
+        if some:
+            axes.scatter(
+                [x(trial) for trial in some],
+                [trial.accuracy or 0 for trial in some],
+                color=colour,
+                label=state,
+                zorder=2,
+            )
+    axes.set_ylabel("accuracy")
+    axes.grid(alpha=0.3)
+
+
+def _draw_history(axes: Axes, trials: Sequence[Outcome]) -> None:
+    _points(axes, trials, lambda trial: trial.number)
+    complete = [trial for trial in trials if trial.state == "complete" and trial.accuracy is not None]
+    if complete:
+        best = np.maximum.accumulate([trial.accuracy or 0 for trial in complete])
+        axes.step([trial.number for trial in complete], best, where="post", color="black", label="best so far")
+    for trial in trials:
+        if trial.accuracy is None:
+            axes.axvline(trial.number, color=_COLOURS[trial.state], alpha=0.3, linestyle=":")
+    axes.set(xlabel="trial", title="Accuracy by trial (a dotted line is one without a score)")
+    _legend(axes)
+
+
+def _draw_cost(axes: Axes, trials: Sequence[Outcome]) -> None:
+    _points(axes, trials, lambda trial: trial.macs / 1e6)
+    axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        formatter("{x:g}")
+    if front := pareto(trials):
+        x, y = [trial.macs / 1e6 for trial in front], [trial.accuracy or 0 for trial in front]
+        axes.step(x, y, where="post", color="black", label="Pareto front", zorder=1)
+        for trial in front:
+            place = (trial.macs / 1e6, trial.accuracy or 0)
+            axes.annotate(str(trial.number), place, (4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="million multiply-accumulates of a face, logarithmic", title="Accuracy against cost")
+    _legend(axes)
+
+
+def _draw_importance(axes: Axes, shares: dict[str, float] | None) -> None:
+    axes.set_title("Parameter importance (complete trials, best quarter)")
+    if shares is None:
+        axes.axis("off")
+        axes.text(0.5, 0.5, f"too few complete trials to tell (fewer than {MIN_TRIALS}), or all alike", ha="center")
+        return
+    top = list(shares.items())[:15][::-1]
+    axes.barh([name for name, _ in top], [share for _, share in top], color=_COLOURS["complete"])
+    axes.set_xlabel("share")
+
+
+def _legend(axes: Axes) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best")

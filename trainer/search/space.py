@@ -1,0 +1,91 @@
+"""The two spaces that architectures are sampled from."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.errors import ConfigError
+from trainer.spec import (
+    PLAIN_ACTIVATIONS,
+    RESIDUAL_ACTIVATIONS,
+    ArchitectureSpec,
+    Module,
+    PlainSpec,
+    ResidualSpec,
+    Stage,
+)
+from trainer.spec_cost import Budget, cost
+
+Choose = Callable[[str, Sequence[Any]], Any]
+"""Picks one of the options for the parameter of that name: a random generator, or an Optuna trial."""
+
+# From 24x24 down. Width is cheap where maps are small: one more channel costs a quarter as much a stage later.
+_WIDTHS = ((24, 32, 40, 48), (48, 64, 80, 96), (96, 128, 160, 192), (160, 192, 224, 256))
+_DEPTHS = ((1, 2), (1, 2, 3), (1, 2, 3), (1, 2))
+
+
+def tutorial(choose: Choose) -> PlainSpec:
+    """The tutorial's space: 2 to 8 modules, each choosing its filters, kernel, stride, bias, normalisations,
+    activation and dropout."""
+    modules = tuple(
+        Module(
+            filters=choose(f"{prefix}.filters", tuple(range(16, 57, 8))),
+            kernel=choose(f"{prefix}.kernel", (3, 5, 7)),
+            stride=choose(f"{prefix}.stride", (1, 2)),
+            bias=choose(f"{prefix}.bias", (False, True)),
+            norm_before=choose(f"{prefix}.norm_before", (False, True)),
+            activation=choose(f"{prefix}.activation", PLAIN_ACTIVATIONS),
+            norm_after=choose(f"{prefix}.norm_after", (False, True)),
+            dropout=choose(f"{prefix}.dropout", (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)),
+        )
+        for prefix in (f"module{number}" for number in range(choose("modules", tuple(range(2, 9)))))
+    )
+    return PlainSpec(modules, choose("pooling", ("average", "max")))
+
+
+def efficient(choose: Choose) -> ResidualSpec:
+    """Residual stages on maps of 24x24 and smaller, with squeeze-and-excitation: more accuracy for an operation.
+
+    A plain convolution at full resolution costs four times what it costs after one halving, which is why the tutorial's
+    networks are slow for what they know.
+    """
+    count = choose("stages", (3, 4))
+    block = choose("block", ("basic", "bottleneck"))
+    return ResidualSpec(
+        stem=choose("stem", (0, 8, 16, 24)),
+        stages=tuple(
+            Stage(choose(f"stage{i}.width", _WIDTHS[i]), choose(f"stage{i}.depth", _DEPTHS[i]), block)
+            for i in range(count)
+        ),
+        squeeze=choose("squeeze", (0, 4, 8, 16)),
+        activation=choose("activation", RESIDUAL_ACTIVATIONS),
+        dropout=choose("dropout", (0.0, 0.2, 0.3, 0.4)),
+    )
+
+
+SPACES: dict[str, Callable[[Choose], ArchitectureSpec]] = {"tutorial": tutorial, "efficient": efficient}
+
+
+def sample(space: str, seed: int, budget: Budget, attempts: int = 10_000) -> ArchitectureSpec:
+    """A random spec within the budget; the same for the same seed.
+
+    Raises:
+        ConfigError: unknown space, or nothing affordable in so many attempts.
+    """
+    if space not in SPACES:
+        raise ConfigError(f"unknown space {space!r}; known: {', '.join(SPACES)}")
+    generator = np.random.default_rng(seed)
+    for _ in range(attempts):
+        spec = SPACES[space](lambda _, options: options[int(generator.integers(len(options)))])
+        if objection(spec, budget) is None:
+            return spec
+    raise ConfigError(f"space {space}: none of {attempts} samples fits the budget; widen it")
+
+
+def objection(spec: ArchitectureSpec, budget: Budget) -> str | None:
+    """Why a spec is not worth training: it cannot be built, or costs too much or too little. None if it may be."""
+    try:
+        return budget.check(cost(spec))
+    except ConfigError as error:
+        return str(error)

@@ -1,0 +1,286 @@
+"""The study: where it is stored, what its trials train, and what they found."""
+
+import fcntl
+import json
+import os
+import weakref
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from trainer.config import TrainConfig
+from trainer.errors import ConfigError
+from trainer.search.space import SPACES
+from trainer.spec import ArchitectureSpec, from_json, to_json
+from trainer.spec_cost import Budget
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_PLAN = "plan"
+_DATA = "data"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every worker of a study does alike; stored in the study itself.
+
+    Attributes:
+        space: name in `trainer.search.space.SPACES`.
+        sampler: `random`, or `tpe` (Bergstra et al. 2011), which learns from the trials so far.
+        objective: `PublicTest`: accuracy on it; `cross-validation`: mean accuracy over `folds` of Training.
+        trials: how many architectures to train.
+        budget: what each may cost.
+        train: configuration of every training; its model is replaced.
+        share: share of the training images that a trial uses, for cheaper trials.
+        min_epochs: epochs before Hyperband may prune (its minimum resource; Li et al. 2018).
+        folds: of the cross-validation.
+        seed: of the sampler and of the choice of images.
+    """
+
+    space: str
+    train: TrainConfig
+    budget: Budget
+    trials: int = 40
+    sampler: Literal["random", "tpe"] = "random"
+    objective: Literal["PublicTest", "cross-validation"] = "PublicTest"
+    share: float = 1.0
+    min_epochs: int = 1
+    folds: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise ConfigError(f"unknown space {self.space!r}; known: {', '.join(SPACES)}")
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share is {self.share}, but must be in (0, 1]")
+        if self.trials < 1 or self.folds < 2:
+            raise ConfigError(f"trials {self.trials} must be at least 1, folds {self.folds} at least 2")
+        if not 1 <= self.min_epochs <= self.train.epochs:
+            raise ConfigError(f"min_epochs is {self.min_epochs}, but must be from 1 to epochs ({self.train.epochs})")
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "train": self.train.model_dump(mode="json")}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Plan":
+        rest = dict(values)
+        train = TrainConfig.model_validate(rest.pop("train"))
+        return cls(train=train, budget=Budget(**rest.pop("budget")), **rest)
+
+
+class JournalLock:
+    """Guards single records of a journal file: unlike Optuna's own lock it ends with its holder.
+
+    After a kill -9 nobody waits for a grace period, and a record that was cut short is taken off before the next one is
+    written behind it.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._held: IO[bytes] | None = None
+
+    def acquire(self) -> bool:
+        file = Path(f"{self._journal}.lock").open("wb")  # noqa: SIM115
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self._held = file
+        with self._journal.open("rb+") as journal:
+            end = journal.seek(0, os.SEEK_END)
+            journal.seek(max(0, end - 1))
+            if end and journal.read() != b"\n":
+                journal.seek(0)
+                journal.truncate(journal.read().rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        if self._held:
+            self._held.close()
+
+
+def open_storage(location: str) -> optuna.storages.BaseStorage:
+    """A journal file, or a PostgreSQL database by its URL.
+
+    Raises:
+        ConfigError: another kind of database, such as SQLite, which loses workers that start together; no such
+            database; or a file that cannot be written, or is not a journal.
+    """
+    try:
+        if "://" in location:
+            storage = optuna.storages.RDBStorage(database_url(location))
+            # Its connections, which the pool would keep open, go with it.
+            weakref.finalize(storage, storage.engine.dispose)
+            return storage
+        path = Path(location)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = JournalLock(path)
+        return optuna.storages.JournalStorage(JournalFileBackend(location, lock_obj=lock))  # type: ignore[arg-type]
+    except ConfigError:
+        raise
+    except Exception as error:  # SQLAlchemy, the driver and Optuna raise kinds of their own for an absent server
+        raise ConfigError(f"storage: {_masked(location)}: {_first_line(error)}") from error
+
+
+def database_url(location: str) -> str:
+    """The URL as SQLAlchemy wants it, with the driver that the trainer installs.
+
+    Raises:
+        ConfigError: not PostgreSQL's.
+    """
+    scheme, _, rest = location.partition("://")
+    if scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ConfigError(f"storage: {scheme}: not supported for several workers; use a journal file or postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+def create(name: str, location: str, plan: Plan) -> optuna.Study:
+    """Make a study, in a step of its own, so that workers never race to create it.
+
+    Raises:
+        ConfigError: a study of that name exists.
+    """
+    storage = open_storage(location)
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise ConfigError(f"study {name!r} exists in {_masked(location)}; `search run` goes on with it") from error
+    study.set_user_attr(_PLAN, plan.to_json())
+    return study
+
+
+def bind(study: optuna.Study, data: Mapping[str, Any]) -> None:
+    """Tie a study to its data at the first run; scores on other data would not compare.
+
+    Args:
+        data: `trainer.data.Dataset.facts()`.
+
+    Raises:
+        ConfigError: the study began with other data.
+    """
+    began = study.user_attrs.get(_DATA)
+    if began is None:
+        study.set_user_attr(_DATA, dict(data))
+    elif began["sha256"] != data["sha256"]:
+        names = ", ".join(source["name"] for source in began["sources"])
+        raise ConfigError(
+            f"study {study.study_name!r} began with other data ({names}; sha256 {began['sha256'][:12]}, not"
+            f" {data['sha256'][:12]}); go on with that, or create another study"
+        )
+
+
+def load(name: str, location: str, *, worker: int = 0) -> tuple[optuna.Study, Plan]:
+    """A study as one worker sees it, with the plan's sampler and Hyperband pruner.
+
+    Raises:
+        ConfigError: no such study.
+    """
+    if "://" not in location and not Path(location).is_file():
+        raise ConfigError(f"no study in {location}: the file does not exist; `search create` makes one")
+    storage = open_storage(location)
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError as error:
+        known = ", ".join(optuna.get_all_study_names(storage)) or "none"
+        raise ConfigError(f"no study {name!r} in {_masked(location)}; there is {known}") from error
+    if _PLAN not in study.user_attrs:
+        raise ConfigError(f"study {name!r} in {_masked(location)} has no plan: `search create` did not make it")
+    plan = Plan.from_json(study.user_attrs[_PLAN])
+    seed = plan.seed + 1009 * len(study.get_trials(deepcopy=False)) + worker
+    if plan.sampler == "tpe":
+        # constant_liar: a running trial counts as a poor one, so that workers do not all try the same.
+        study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=10)
+    else:
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+    study.pruner = optuna.pruners.HyperbandPruner(
+        min_resource=plan.min_epochs, max_resource=plan.train.epochs, reduction_factor=3
+    )
+    return study, plan
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trained architecture.
+
+    Attributes:
+        number: of the trial.
+        state: `complete`, `pruned`, `failed` or `running`.
+        spec: what was trained.
+        accuracy: best over the epochs so far (mean over folds, if cross-validated); None before the first.
+        history: accuracy after each epoch.
+        parameters, macs: its cost.
+        seconds: spent on it; None while it runs.
+        error: why it failed.
+    """
+
+    number: int
+    state: str
+    spec: ArchitectureSpec
+    accuracy: float | None
+    history: tuple[float, ...]
+    parameters: int
+    macs: int
+    seconds: float | None
+    error: str | None
+
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+def outcomes(study: optuna.Study) -> list[Outcome]:
+    """Every architecture that was trained or is being trained, in trial order.
+
+    Left out: specs refused before training, and trials whose worker died, which were queued again.
+    """
+    return [_outcome(trial) for trial in study.get_trials(deepcopy=False) if was_trained(trial)]
+
+
+def was_trained(trial: FrozenTrial) -> bool:
+    """Whether a trial stands for an architecture that was, or is being, trained.
+
+    Not so: a sample refused before training has no spec; one whose worker died failed without an error of its own.
+    """
+    attributes = trial.user_attrs
+    return "spec" in attributes and (trial.state != TrialState.FAIL or "error" in attributes)
+
+
+def _outcome(trial: FrozenTrial) -> Outcome:
+    history = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
+    attributes = trial.user_attrs
+    best = attributes.get("accuracy", max(history, default=None))
+    return Outcome(
+        number=trial.number,
+        state=_STATES[trial.state],
+        spec=from_json(attributes["spec"]),
+        accuracy=best,
+        history=history,
+        parameters=attributes["parameters"],
+        macs=attributes["macs"],
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+        error=attributes.get("error"),
+    )
+
+
+def dump_outcome(outcome: Outcome) -> dict[str, Any]:
+    """JSON-able form of an outcome."""
+    values: dict[str, Any] = json.loads(json.dumps({**asdict(outcome), "spec": to_json(outcome.spec)}))
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _masked(location: str) -> str:
+    """The location without its password."""
+    scheme, separator, rest = location.partition("://")
+    credentials, at, address = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    return f"{scheme}{separator}{user}{at}{address}" if separator else location
