@@ -59,6 +59,16 @@ def augment(images: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Gen
     return out
 
 
+def shrink(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """uint8 [N, H, W] -> uint8 [N, side, side], each pixel the mean of those that it covers."""
+    if images.shape[1:] == (side, side):
+        return images
+    out = np.empty((len(images), side, side), np.uint8)
+    for image, small in zip(images, out, strict=True):
+        cv2.resize(image, (side, side), dst=small, interpolation=cv2.INTER_AREA)
+    return out
+
+
 def mix(
     faces: NDArray[np.float32], targets: NDArray[np.float32], alpha: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,13 +1,14 @@
 """A training run as data: one YAML file per published model, any key overridden on the command line."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.augment import AugmentConfig
 from trainer.errors import ConfigError
+from trainer.faces import SIDE
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -56,9 +57,31 @@ class TrainConfig(BaseModel):
     """Largest global norm of a gradient."""
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """What the layers compute in while training; weights, evaluation and export are float32 either way."""
+    sides: dict[int, int] = Field(default_factory=dict)
+    """From an epoch on, counted from 1, the side of the training faces in pixels: `{1: 32, 25: 48}`. Smaller ones cost
+    by their area, and the network need not see detail before it knows the outlines (Tan & Le 2021, section 4). The
+    faces that it is judged on stay 48x48. Empty: those of the training too."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig())
     distill: DistillConfig = Field(default_factory=lambda: DistillConfig())
+
+    @model_validator(mode="after")
+    def _sides_are_a_schedule(self) -> Self:
+        if not self.sides:
+            return self
+        if min(self.sides) != 1 or max(self.sides) > self.epochs:
+            raise ValueError(f"sides: the epochs must begin at 1 and stay within the {self.epochs} of the training")
+        # A network of four stages halves its maps four times; where a half is not whole, its shortcuts do not fit.
+        if any(side % 16 or not 16 <= side <= SIDE for side in self.sides.values()):
+            raise ValueError(f"sides: a side must be 16, 32 or {SIDE}")
+        if self.sides[max(self.sides)] != SIDE:
+            raise ValueError(f"sides: the last side must be {SIDE}, the one that the network is used at")
+        return self
+
+    def side(self, epoch: int) -> int:
+        """Side of the training faces in an epoch, counted from 0."""
+        begun = [first for first in self.sides if first <= epoch + 1]
+        return self.sides[max(begun)] if begun else SIDE
 
 
 def published(name: str) -> Path:

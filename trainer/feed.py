@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.augment import augment, mix
+from trainer.augment import augment, mix, shrink
 from trainer.config import TrainConfig
 from trainer.data import CLASSES, Split, normalize
 from trainer.errors import ConfigError
@@ -18,8 +18,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
     What batch `index` of an epoch holds depends on the seed, the epoch and the index alone, so that a resumed run sees
     what the uninterrupted one would have. Faces that do not fill the last batch wait for another epoch.
 
-    A batch is faces float32 [B, 48, 48, 1]; targets float32 [B, 7], or [B, 14] with a teacher's beside them; and with
-    class weights float32 [B].
+    A batch is faces float32 [B, 48, 48, 1], or of the epoch's smaller side (`TrainConfig.sides`); targets float32 [B, 7],
+    or [B, 14] with a teacher's beside them; and with class weights float32 [B].
 
     Args:
         split: the training faces.
@@ -47,7 +47,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> Batch:
         batch = self._order[index * self._config.batch_size :][: self._config.batch_size]
         rng = np.random.default_rng((self._config.seed, self._epoch, index))
-        faces = normalize(augment(self._images[batch], self._config.augment, rng))
+        views = augment(self._images[batch], self._config.augment, rng)
+        faces = normalize(shrink(views, self._config.side(self._epoch)))
         targets = self._targets[batch]
         if self._config.augment.mixup:
             faces, targets = mix(faces, targets, self._config.augment.mixup, rng)
@@ -55,8 +56,9 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
             return faces, targets
         return faces, targets, targets[:, : len(CLASSES)] @ self._weights
 
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
+    def begin(self, epoch: int) -> None:
+        """Hold that epoch's batches from now on."""
+        self._epoch = epoch
         self._order = self._shuffled()
 
     def _shuffled(self) -> NDArray[np.int64]:

@@ -87,6 +87,8 @@ def fit(
     judge = build(config.model, config.model_args)
     with _precision(config.precision):
         model = build(config.model, config.model_args)
+        if config.sides:
+            model = _of_any_side(model)
     if init is not None:
         load_weights(model, init)
     opinions = soften(teacher.probabilities, config.distill.temperature) if teacher else None
@@ -167,11 +169,35 @@ def _restore(saved: Checkpoint | None, model: keras.Model, config: TrainConfig) 
 
 
 def _train(model: keras.Model, feed: Feed, config: TrainConfig, watch: Watch, epoch: int) -> None:
-    if epoch < config.epochs and not patient_no_more(config, epoch, watch.best_epoch):
-        callbacks = Callbacks([watch], model=model, add_history=True)
-        model.fit(feed, epochs=config.epochs, initial_epoch=epoch, verbose=0, callbacks=callbacks)
+    if patient_no_more(config, epoch, watch.best_epoch):
+        return
+    model.stop_training = False
+    # A call for each side: Keras on TensorFlow takes the shape of a call's first batches for that of all.
+    ends = [*sorted(first - 1 for first in config.sides if first - 1 > epoch), config.epochs]
+    for end in ends:
+        if epoch < end and not model.stop_training:
+            callbacks = Callbacks([Begin(feed), watch], model=model, add_history=True)
+            feed.begin(epoch)
+            model.fit(feed, epochs=end, initial_epoch=epoch, verbose=0, callbacks=callbacks)
+        epoch = end
     if watch.failure:
         raise watch.failure
+
+
+class Begin(keras.callbacks.Callback):  # type: ignore[misc]
+    """Tells the feed which epoch it is. Keras's own hook is called once more than there are epochs."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()
+        self._feed = feed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._feed.begin(epoch)
+
+
+def _of_any_side(model: keras.Model) -> keras.Model:
+    # The same layers and weights, in the same order; the shape is all that a functional model holds its caller to.
+    return keras.models.clone_model(model, input_tensors=keras.Input((None, None, 1), name="faces"))
 
 
 def _weights_digest(run: Path | None) -> str | None:

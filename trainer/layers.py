@@ -43,7 +43,7 @@ class MaxPool(keras.layers.MaxPooling2D):  # type: ignore[misc]
     """3x3 max pooling with stride 2 and "same" padding of [N, H, W, C]: sides are halved, rounding up."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(3, strides=2, padding="same", **options)
+        super().__init__(**{**options, "pool_size": 3, "strides": 2, "padding": "same"})
 
     if keras.backend.backend() == "torch":
 

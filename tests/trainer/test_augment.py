@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trainer.augment import AugmentConfig, augment, mix
+from trainer.augment import AugmentConfig, augment, mix, shrink
 from trainer.data import Split
 
 STILL = {"flip": 0, "rotation": 0, "zoom": 0, "shift": 0, "contrast": 0, "brightness": 0, "erase": 0}
@@ -36,6 +36,12 @@ def test_contrast_keeps_mid_grey_and_never_wraps_around() -> None:
     black_and_white[:, 24:] = 255
     out = run(Split(black_and_white, np.zeros(50, np.uint8)), contrast=0.9)
     assert out[:, :24].max() < 127 < out[:, 24:].min()
+
+
+def test_shrunk_pixels_are_means_of_what_they_cover(training: Split) -> None:
+    assert shrink(training.images, 48) is training.images
+    expected = training.images[:9].reshape(9, 16, 3, 16, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(shrink(training.images[:9], 16), expected, atol=0.51)
 
 
 @pytest.mark.parametrize("change", ["rotation", "zoom", "shift"])

@@ -40,11 +40,21 @@ def test_overrides_reach_nested_keys_and_survive_a_round_trip(tmp_path: Path) ->
         ("distill.views=3", "distill.views: Input should be 1 or 2"),
         ("augment.mixup=-1", "augment.mixup: Input should be"),
         ("epochs.x=1", "has no keys of its own"),
+        ("sides={2: 48}", "sides: the epochs must begin at 1"),
+        ("sides={1: 32, 900: 48}", "sides: the epochs must .* stay within the"),
+        ("sides={1: 40, 2: 48}", "sides: a side must be 16, 32 or 48"),
+        ("sides={1: 48, 2: 32}", "sides: the last side must be 48"),
     ],
 )
 def test_a_bad_override_is_named(override: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         load_config(CONFIGS / "residual.yaml", [override])
+
+
+def test_sides_hold_until_the_next_one() -> None:
+    config = load_config(CONFIGS / "residual.yaml", ["epochs=9", "sides={1: 16, 3: 32, 6: 48}"])
+    assert [config.side(epoch) for epoch in range(9)] == [16, 16, 32, 32, 32, 48, 48, 48, 48]
+    assert load_config(CONFIGS / "residual.yaml", ["sides={}"]).side(0) == 48
 
 
 def test_an_unreadable_config_is_named(tmp_path: Path) -> None:

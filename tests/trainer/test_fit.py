@@ -112,6 +112,51 @@ def test_bfloat16_trains_float32_weights_where_the_backend_can(
     assert keras.config.dtype_policy().name == "float32"
 
 
+SMALL = (
+    "model_args={spec: {space: efficient, stem: 0, squeeze: 4, activation: relu, dropout: 0, "
+    "stages: [{width: 8, depth: 1, block: basic}, {width: 8, depth: 1, block: basic}]}}"
+)
+
+
+@pytest.mark.parametrize("model", [["model=residual", "model_args={filters: [8, 8], l2: 0}"], [SMALL]])
+def test_small_faces_first_and_whole_ones_last(
+    model: list[str], quick_config: Path, training: Split, validation: Split, tmp_path: Path
+) -> None:
+    config = config_of(quick_config, *model, "epochs=3", "sides={1: 16, 2: 32, 3: 48}")
+    assert [Feed(training, config, epoch=epoch)[0][0].shape for epoch in range(3)] == [
+        (16, side, side, 1) for side in (16, 32, 48)
+    ]
+    heard: list[int] = []
+
+    def report(epoch: int, metrics: object) -> None:
+        heard.append(epoch)
+
+    result = fit(config, training, validation, tmp_path, {}, Console(quiet=True), report=report)
+    assert heard == [1, 2, 3]
+    # What is kept is the ordinary model, for whole faces.
+    assert load_run(tmp_path).input_shape == (None, 48, 48, 1)
+    scores = softmax(load_run(tmp_path).predict(normalize(validation.images), verbose=0))
+    assert score(scores, validation.labels).log_loss == pytest.approx(result.metrics.log_loss, abs=1e-3)
+
+
+def test_a_run_that_stops_among_small_faces_stops_for_good_and_goes_on_where_it_was(
+    quick_config: Path, training: Split, validation: Split, tmp_path: Path
+) -> None:
+    config = config_of(quick_config, SMALL, "epochs=3", "sides={1: 32, 3: 48}")
+    heard = []
+
+    def report(epoch: int, metrics: object) -> None:
+        heard.append(epoch)
+        if epoch == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(config, training, validation, tmp_path, {}, Console(quiet=True), report=report)
+    assert heard == [1, 2]
+    fit(config, training, validation, tmp_path, {}, Console(quiet=True), report=report, resume=True)
+    assert heard == [1, 2, 3]
+
+
 def test_a_report_hears_of_each_epoch_and_may_stop_the_run(
     quick_config: Path, training: Split, validation: Split, tmp_path: Path
 ) -> None:
@@ -166,7 +211,7 @@ def test_a_feed_repeats_itself_and_changes_by_epoch(quick_config: Path, training
     first, second = Feed(training, config), Feed(training, config, epoch=1)
     assert len(first) == 224 // 32
     assert (first[3][0] != second[3][0]).any()
-    first.on_epoch_end()
+    first.begin(1)
     for mine, resumed in zip(first[3], second[3], strict=True):
         np.testing.assert_array_equal(mine, resumed)
     plain = Feed(training, config_of(quick_config, "batch_size=32"))
