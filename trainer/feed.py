@@ -18,8 +18,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
     What batch `index` of an epoch holds depends on the seed, the epoch and the index alone, so that a resumed run sees
     what the uninterrupted one would have. Faces that do not fill the last batch wait for another epoch.
 
-    A batch is faces float32 [B, 48, 48, 1], or of the epoch's smaller side (`TrainConfig.sides`); targets float32 [B, 7],
-    or [B, 14] with a teacher's beside them; and with class weights float32 [B].
+    A batch is faces float32 [B, 48, 48, 1], or of the epoch's smaller side (`TrainConfig.sides`); targets float32
+    [B, 7], or [B, 14] with a teacher's beside them; and with class weights float32 [B].
 
     Args:
         split: the training faces.
