@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     models: Names = Field(default=("residual",), description="the models that clients may name")
     default_model: str = "residual"
     default_label: str | None = Field(
-        default=None, description="asked for when a request names no version and no label"
+        default="stable", description="asked for when a request names no model, version or label; empty: the newest"
     )
     labels: Names = Field(default=("stable", "canary"), description="labels that GET /models looks up")
 
@@ -64,6 +64,11 @@ class Settings(BaseSettings):
             except json.JSONDecodeError as error:
                 raise ValueError(f"not a JSON list: {error}") from error
         return [name.strip() for name in value.split(",") if name.strip()]
+
+    @field_validator("default_label", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return value or None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -127,11 +127,12 @@ OpenGateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 @pytest.fixture
 def open_gateway() -> OpenGateway:
-    """Opens a gateway for the model `residual`, with the given settings, and a client that calls it in this process."""
+    """Opens a gateway for the newest `residual` with these settings, and a client that calls it in this process."""
 
     @asynccontextmanager
     async def run(detector: FaceDetector | None = None, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(Settings(**{"models": ["residual"], "default_model": "residual", **settings}), detector)
+        defaults = {"models": ["residual"], "default_model": "residual", "default_label": None}
+        app = create_app(Settings(**{**defaults, **settings}), detector)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:

@@ -12,6 +12,12 @@ def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) 
     assert settings.labels == ("stable", "next")
 
 
+def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().default_label == "stable"
+    monkeypatch.setenv("EMOTION_DEFAULT_LABEL", "")
+    assert Settings().default_label is None
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
