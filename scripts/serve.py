@@ -86,7 +86,8 @@ def write_models_config() -> Path:
 
     `python -m trainer promote` edits the file in .run/, and a restart must not undo that; but what changes in
     serving/models.config (a new model, say) must arrive. So a model keeps its entry in .run/ unless its shipped entry
-    is another than at the last start, of which models.config.shipped is the copy. Deleting .run/ forgets promotions.
+    is another than at the last start, of which models.config.shipped is the copy; and a model that was added in .run/
+    stays. Deleting .run/ forgets promotions.
     """
     config, before = RUN / "models.config", RUN / "models.config.shipped"
     # Base paths must be absolute; /models is where the containers have the repository.
@@ -106,6 +107,9 @@ def _merged(shipped: Any, before: Any, running: Any) -> str:
     for entry in shipped.model_config_list.config:
         if entry.name in kept and entry == old.get(entry.name):
             entry.CopyFrom(kept[entry.name])
+    names = {entry.name for entry in shipped.model_config_list.config}
+    # What was never shipped is the user's own.
+    shipped.model_config_list.config.extend(kept[name] for name in kept if name not in names and name not in old)
     return text_format.MessageToString(shipped, as_utf8=True)
 
 

@@ -39,7 +39,7 @@ prohibited (Regulation (EU) 2024/1689, Article 5(1)(f)), except for medical or s
 - FER2013's labels are noisy: its creators measured about 65 % human accuracy on it.
 - Its faces were collected by web search. European faces, adults and posed expressions are over-represented; expect
   worse results elsewhere, and measure before you rely on it.
-- `disgust` has about 1.5 % of FER2013's training images: its recall is the least certain.
+- `disgust` has about 1.5 % of FER2013's training images: there its recall is the least certain.
 - Faces are 48x48 grey, near frontal. Profiles, masks and strong shadows were rare.
 """
 
@@ -102,16 +102,30 @@ def _composition(facts: Mapping[str, Any]) -> str:
 
 def _data(facts: Mapping[str, Any]) -> str:
     trained_on = {member["data"]["sha256"]: member["data"] for member in facts.get("members", [facts])}
-    paragraphs = ["\n".join(_sentences(data)) for data in trained_on.values()]
-    return "\n\n".join([*paragraphs, "PrivateTest was not looked at."])
+    paragraphs = ["\n".join([*_sentences(data), *_teaching(facts)]) for data in trained_on.values()]
+    return "\n\n".join([*paragraphs, "Nothing was fitted or selected on PrivateTest."])
 
 
 def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
     sources = ", ".join(f"`{source['name']}` ({source['images']:,} images)" for source in data.get("sources", []))
     yield f"Trained on {data['training_images']:,} images of the Training split of {sources or 'FER2013'}."
     yield f"sha256 of all splits: `{data['sha256']}`."
+    if data.get("votes"):
+        yield f"FER+ votes: `{data['votes']['name']}`."
     if "leaked" in data:
         yield f"{data['leaked']:,} Training images that also stand in a held-out split, pixel for pixel, were left out."
+
+
+def _teaching(facts: Mapping[str, Any]) -> Iterator[str]:
+    for run in facts.get("members", [facts]):
+        whose = f"`{run['name']}`: " if "members" in facts else ""
+        if share := run.get("config", {}).get("ferplus"):
+            yield f"{whose}{share:.0%} of a face's target were its FER+ votes."
+        if run.get("teacher"):
+            teachers = ", ".join(f"`{source['name']}`" for source in run["teacher"]["sources"])
+            yield f"{whose}distilled from {teachers}."
+        if run.get("init"):
+            yield f"{whose}began with another run's weights, of {run['init']['data']['training_images']:,} images."
 
 
 def _selection(facts: Mapping[str, Any]) -> str:

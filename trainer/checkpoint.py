@@ -18,6 +18,7 @@ from trainer.errors import ConfigError, TrainingError
 
 CHECKPOINT = "checkpoint.npz"
 CONFIG = "config.yaml"
+ENSEMBLE = "ensemble.json"
 LOG = "log.csv"
 METRICS = "metrics.json"
 TENSORBOARD = "tensorboard"
@@ -105,6 +106,19 @@ def claim(directory: Path, *, resume: bool, overwrite: bool) -> None:
         if (directory / name).exists():
             raise TrainingError(
                 f"{directory} holds {state}; give --resume to go on, --overwrite to replace it, or another --out"
+            )
+
+
+def require_unfinished(directory: Path) -> None:
+    """Refuse to start a run afresh where the results of another one are, whose checkpoint was deleted.
+
+    Raises:
+        TrainingError: names what is there.
+    """
+    for name in (METRICS, WEIGHTS):
+        if (directory / name).exists():
+            raise TrainingError(
+                f"{directory} has {name} but no {CHECKPOINT} to go on from; give --overwrite to replace the run"
             )
 
 

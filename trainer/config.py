@@ -78,6 +78,11 @@ class TrainConfig(BaseModel):
             raise ValueError(f"sides: the last side must be {SIDE}, the one that the network is used at")
         return self
 
+    @property
+    def smallest_side(self) -> int:
+        """Side of the smallest faces of the training."""
+        return min(self.sides.values(), default=SIDE)
+
     def side(self, epoch: int) -> int:
         """Side of the training faces in an epoch, counted from 0."""
         begun = [first for first in self.sides if first <= epoch + 1]

@@ -85,18 +85,23 @@ class Dataset:
         """What to write beside a model, ready for JSON.
 
         `sources` and `votes` (name, sha256, images of each), `sha256` (digest of the pixels, labels and votes of every
-        split: equal for equal data, however it was packed), `training_images`, `leaked`.
+        split: equal for equal data, however it was packed), `public_test_sha256` (of PublicTest's pixels and labels
+        alone), `training_images`, `leaked`.
         """
-        digest = hashlib.sha256()
+        digest, public_test = hashlib.sha256(), hashlib.sha256()
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split)} {split.votes is not None}\n".encode())
             for array in (split.images, split.labels, split.votes):
                 if array is not None:
                     digest.update(np.ascontiguousarray(array).data)
+            if name == "PublicTest":
+                for array in (split.images, split.labels):
+                    public_test.update(np.ascontiguousarray(array).data)
         return {
             "sources": [source.to_json() for source in self.sources],
             "votes": self.votes.to_json() if self.votes else None,
             "sha256": digest.hexdigest(),
+            "public_test_sha256": public_test.hexdigest(),
             "training_images": len(self.splits["Training"]) if "Training" in self.splits else 0,
             "leaked": self.leaked,
         }

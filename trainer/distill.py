@@ -7,6 +7,7 @@ student's own training.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.checkpoint import ENSEMBLE, WEIGHTS
 from trainer.data import CLASSES, normalize
 from trainer.errors import ConfigError, TrainerError
 
@@ -29,7 +31,7 @@ class Teacher:
 
     Attributes:
         probabilities: float32 [N, 7], one row per training image; rows sum to 1.
-        facts: JSON-able: which models it is made of (`sources`: path and sha256 of the weights) and `views`.
+        facts: JSON-able: which models it is made of (`sources`: name and sha256 of each, see `digest`) and `views`.
     """
 
     probabilities: NDArray[np.float32]
@@ -40,7 +42,7 @@ def consult(paths: Sequence[Path], images: NDArray[np.uint8], views: int) -> Tea
     """Run the teacher on images uint8 [N, 48, 48]; several models' probabilities are averaged.
 
     Args:
-        paths: run directories, or versions of SavedModels (these need TensorFlow).
+        paths: directories of runs or ensembles, or versions of SavedModels (these need TensorFlow).
         images: the training images.
         views: 1: as they are; 2: averaged with their mirrors.
 
@@ -50,7 +52,7 @@ def consult(paths: Sequence[Path], images: NDArray[np.uint8], views: int) -> Tea
     """
     if not paths:
         raise ConfigError("no teacher; give --teacher a run directory or a SavedModel's version directory")
-    weights = [weights_file(path) for path in paths]
+    sources = [{"name": path.resolve().name, "sha256": digest(path)} for path in paths]
     total = np.zeros((len(images), len(CLASSES)), np.float32)
     for path in paths:
         score = _open(path)
@@ -59,11 +61,12 @@ def consult(paths: Sequence[Path], images: NDArray[np.uint8], views: int) -> Tea
             total[start : start + _BATCH] += score(normalize(batch))
             if views == 2:
                 total[start : start + _BATCH] += score(normalize(batch[:, :, ::-1]))
-    sources = [
-        {"path": str(path), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
-        for path, file in zip(paths, weights, strict=True)
-    ]
     return Teacher(total / np.float32(views * len(paths)), {"sources": sources, "views": views})
+
+
+def identity(teacher: Teacher) -> dict[str, Any]:
+    """What tells one teacher's opinions from another's, wherever its files lie."""
+    return {"sha256": [source["sha256"] for source in teacher.facts["sources"]], "views": teacher.facts["views"]}
 
 
 def soften(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
@@ -75,16 +78,20 @@ def soften(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np
     return softmax(logits / np.float32(temperature))
 
 
-def weights_file(path: Path) -> Path:
-    """The file that tells one teacher from another.
+def digest(path: Path) -> str:
+    """Tells one teacher from another: sha256 of its weights, hex; an ensemble's is of its description and its members.
 
     Raises:
-        ConfigError: `path` is neither a finished run nor a SavedModel.
+        ConfigError: `path` is no finished run, ensemble or SavedModel.
     """
-    for name in ("best.weights.h5", "variables/variables.data-00000-of-00001"):
+    if (path / ENSEMBLE).is_file():
+        text = (path / ENSEMBLE).read_bytes()
+        members = [digest(path / run) for run in json.loads(text)["runs"]]
+        return hashlib.sha256(text + "".join(members).encode()).hexdigest()
+    for name in (WEIGHTS, "variables/variables.data-00000-of-00001"):
         if (path / name).is_file():
-            return path / name
-    raise ConfigError(f"{path}: neither a run directory with best.weights.h5 nor a SavedModel's version directory")
+            return hashlib.sha256((path / name).read_bytes()).hexdigest()
+    raise ConfigError(f"{path}: neither a run directory, nor an ensemble's, nor a SavedModel's version directory")
 
 
 def _open(path: Path) -> Scorer:
@@ -92,6 +99,10 @@ def _open(path: Path) -> Scorer:
         from trainer.predictor import open_predictor
 
         return open_predictor(str(path)).scores
+    if (path / ENSEMBLE).is_file():
+        from trainer.ensemble import load_ensemble
+
+        return load_ensemble(path)[0].scores
     from trainer.metrics import softmax
     from trainer.runs import load_run
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import vote
-from trainer.data import Split, normalize
-from trainer.errors import TrainingError
+from trainer.checkpoint import ENSEMBLE
+from trainer.data import Dataset, Split, normalize
+from trainer.errors import ConfigError, TrainingError
 from trainer.members import Combination, Member
 from trainer.metrics import Metrics, reliability, score
 from trainer.runs import load_facts, load_run
@@ -24,7 +25,6 @@ from trainer.vote import Floats, Labels
 Method = Literal["soft", "hard", "greedy", "simplex"]
 METHODS: tuple[Method, ...] = get_args(Method)
 FOLDS = 5
-ENSEMBLE = "ensemble.json"
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,25 @@ def save_ensemble(
     (directory / ENSEMBLE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
+def require_same_public_test(runs: Sequence[Path], data: Mapping[str, Any]) -> None:
+    """Refuse runs that were judged on another PublicTest: faces of this one may be among those they learnt from.
+
+    Args:
+        data: `Dataset.facts()` of the faces that weights and temperature are to be fitted on.
+
+    Raises:
+        ConfigError: names the run.
+    """
+    for run in runs:
+        trained = load_facts(run)["data"]
+        if trained.get("public_test_sha256") != data["public_test_sha256"]:
+            names = ", ".join(source["name"] for source in trained.get("sources", []))
+            raise ConfigError(
+                f"{run}: trained with another PublicTest than this one ({names or 'unknown data'}), whose faces it may"
+                " have learnt from; give the --data of its training"
+            )
+
+
 def load_ensemble(directory: Path) -> tuple[Combination, dict[str, Any]]:
     """The combination that `save_ensemble` described, its members loaded from their runs, and its facts.
 
@@ -166,23 +185,25 @@ def load_ensemble(directory: Path) -> tuple[Combination, dict[str, Any]]:
 
 
 def load_single(
-    run: Path, *, flip: bool = False, calibrate: bool = False, split: Split | None = None
+    run: Path, *, flip: bool = False, calibrate: bool = False, dataset: Dataset | None = None
 ) -> tuple[Combination, dict[str, Any]]:
     """One run as a combination of one member, and its facts.
 
     Args:
         flip: average over the mirrored face.
         calibrate: fit a temperature, which moves probabilities and log-loss, not accuracy.
-        split: PublicTest, on which what `flip` and `calibrate` change is fitted and measured. With `calibrate` the
-            metrics are cross-validated.
+        dataset: the training's, on whose PublicTest what `flip` and `calibrate` change is fitted and measured. With
+            `calibrate` the metrics are cross-validated.
 
     Raises:
-        TrainingError, ConfigError: the run is not finished or does not load.
+        TrainingError, ConfigError: the run is not finished or does not load, or `dataset` is another one.
     """
     facts: dict[str, Any] = {**load_facts(run)}
     member = Member(load_run(run), flip=flip)
-    if split is None or not (flip or calibrate):
+    if dataset is None or not (flip or calibrate):
         return Combination([member]), facts
+    require_same_public_test([run], dataset.facts())
+    (split,) = dataset.require("PublicTest")
     scores = member_scores([member], split)
     metrics, ece, temperature = score(scores[0], split.labels), reliability(scores[0], split.labels).ece, 1.0
     if calibrate:

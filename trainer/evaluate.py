@@ -19,10 +19,10 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Agreement:
-    """Accuracy against the class that most FER+ annotators chose.
+    """Accuracy against FER+'s majority: the class that more than half of a face's annotators chose.
 
     Attributes:
-        count: faces with such a class; ties and faces without votes are left out.
+        count: faces with such a class; the others are left out.
         accuracy: share of them whose top class it is.
         interval: 95 % bootstrap interval of `accuracy`.
     """

@@ -62,40 +62,67 @@ def export(
             than 1e-4 of a score, 1e-2 with `half`), or the repository cannot be written.
     """
     require_tensorflow()
-    from trainer.servable import Servable, write_warmup
+    import tensorflow as tf
 
     combination = model if isinstance(model, Combination) else Combination([Member(model)])
     home = repository / name
+    partial = home / f".partial-{os.getpid()}"
     try:
         home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"{home}: {error.strerror}") from error
-    partial = home / f".partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        Servable(combination, half=half).save(partial)
-        difference = _check(combination, partial, TOLERANCE_HALF if half else TOLERANCE)
-        write_warmup(partial, name)
-        facts = {
-            **facts,
-            "export": {
-                "storage": "float16" if half else "float32",
-                "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
-                "largest_score_difference": difference,
-            },
-        }
-        (partial / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        while True:
-            version = next_version(home)
-            (partial / "README.md").write_text(model_card(name, version, facts), encoding="utf-8")
-            try:
-                # Fails rather than replaces where another export took the number in the meantime.
-                return partial.rename(home / str(version))
-            except OSError:
-                if not (home / str(version)).exists():
-                    raise
+        _remove_abandoned(home)
+        return _write(combination, name, partial, facts, half)
+    except (OSError, tf.errors.OpError) as error:
+        raise ExportError(f"{home}: cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(combination: Combination, name: str, partial: Path, facts: Mapping[str, Any], half: bool) -> Path:
+    from trainer.servable import Servable, write_warmup
+
+    home = partial.parent
+    Servable(combination, half=half).save(partial)
+    difference = _check(combination, partial, TOLERANCE_HALF if half else TOLERANCE)
+    write_warmup(partial, name)
+    facts = {
+        **facts,
+        "export": {
+            "storage": "float16" if half else "float32",
+            "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
+            "largest_score_difference": difference,
+        },
+    }
+    (partial / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    while True:
+        version = next_version(home)
+        (partial / "README.md").write_text(model_card(name, version, facts), encoding="utf-8")
+        try:
+            # Fails rather than replaces where another export took the number in the meantime.
+            return partial.rename(home / str(version))
+        except OSError:
+            if not (home / str(version)).exists():
+                raise
+
+
+def _remove_abandoned(home: Path) -> None:
+    # What exports that were killed left; a process that still runs may be writing its own.
+    for partial in home.glob(".partial-*"):
+        try:
+            os.kill(int(partial.name.removeprefix(".partial-")), 0)
+        except (ValueError, ProcessLookupError):
+            shutil.rmtree(partial, ignore_errors=True)
+        except PermissionError:
+            continue
+
+
+def exported(facts: Mapping[str, Any], home: Path) -> Path | None:
+    """The version in a model's directory that was exported with just these facts; None if there is none."""
+    written = json.loads(json.dumps(facts))
+    for file in sorted(home.glob("*/metrics.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if file.parent.name.isdecimal() and {key: found.get(key) for key in written} == written:
+            return file.parent
+    return None
 
 
 def next_version(home: Path) -> int:

@@ -36,8 +36,8 @@ class Split:
     Attributes:
         images: uint8 [N, 48, 48], grey levels 0 to 255.
         labels: uint8 [N], indices into `CLASSES`.
-        votes: float32 [N, 7], each row the shares of the FER+ votes that went to our classes: it sums to 1, or to 0
-            where no vote is usable. None where no votes were given.
+        votes: float32 [N, 7], each class's share of a face's FER+ votes: a row sums to 1, or to less where some went to
+            none of our classes. None where no votes were given.
     """
 
     images: NDArray[np.uint8]
@@ -58,13 +58,10 @@ class Split:
 
     @property
     def majority(self) -> NDArray[np.int64]:
-        """int64 [N]: the class with most votes; -1 on a tie, or without a vote."""
+        """int64 [N]: the class with more than half of a face's votes, the rule of FER+'s authors; -1: none has."""
         if self.votes is None:
             return np.full(len(self), -1, np.int64)
-        most = self.votes.max(axis=1, keepdims=True)
-        # Without a vote, all seven are level.
-        clear = (self.votes == most).sum(axis=1) == 1
-        return np.where(clear, self.votes.argmax(axis=1), -1)
+        return np.where(self.votes.max(axis=1) > 0.5, self.votes.argmax(axis=1), -1)
 
 
 def concatenate(splits: Sequence[Split]) -> Split:

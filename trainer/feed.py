@@ -68,7 +68,8 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
 def make_targets(split: Split, ferplus: float) -> NDArray[np.float32]:
     """A distribution over the classes for each face, float32 [N, 7].
 
-    One-hot labels, with the share `ferplus` of the FER+ votes (Barsoum et al. 2016) where a face has any.
+    One-hot labels, of which the share `ferplus` gives way to the FER+ votes (Barsoum et al. 2016); and less of it where
+    some of a face's votes went to none of the classes.
 
     Raises:
         ConfigError: votes are wanted and the data have none.
@@ -80,9 +81,9 @@ def make_targets(split: Split, ferplus: float) -> NDArray[np.float32]:
         raise ConfigError(
             f"ferplus: {ferplus:g} of the target is to be FER+ votes, and the data have none; give --votes"
         )
-    voted = split.votes.sum(axis=1) > 0
-    targets[voted] = (1 - ferplus) * targets[voted] + ferplus * split.votes[voted]
-    return targets
+    share = np.float32(ferplus)
+    mixed: NDArray[np.float32] = (1 - share * split.votes.sum(axis=1, keepdims=True)) * targets + share * split.votes
+    return mixed
 
 
 def class_weights(targets: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from trainer.errors import DataError
 from trainer.faces import CLASSES, SPLITS, Rows
 from trainer.tables import read_columns, sha256
 
-# FER+ has names and an order of its own. Its contempt, unknown and NF (no face) have no class here.
+# FER+ has names and an order of its own.
 _COLUMNS = {
     "angry": "anger",
     "disgust": "disgust",
@@ -20,6 +20,8 @@ _COLUMNS = {
     "surprise": "surprise",
     "neutral": "neutral",
 }
+_ELSEWHERE = ("contempt", "unknown", "NF")
+"""Columns without a class here; NF is no face."""
 
 
 def read_votes(path: Path, rows: Rows, rows_name: str) -> tuple[NDArray[np.float32], str]:
@@ -31,14 +33,14 @@ def read_votes(path: Path, rows: Rows, rows_name: str) -> tuple[NDArray[np.float
         rows_name: the CSV's name, for messages.
 
     Returns:
-        float32 [N, 7], shares of the votes over `CLASSES`: a row sums to 1, or to 0 where all its votes went elsewhere
-        (contempt, unknown, no face); and the sha256 of the file.
+        float32 [N, 7], each class's share of a face's votes, in the order of `CLASSES`: a row sums to 1, or to less
+        where votes went elsewhere (contempt, unknown, no face); and the sha256 of the file.
 
     Raises:
         DataError: the file is unreadable, lacks a column or has a vote that is not a whole number; it has another
             number of rows than the CSV (both are named); or a row's Usage is not that of the CSV's row.
     """
-    columns = [_COLUMNS[name] for name in CLASSES]
+    columns = [*(_COLUMNS[name] for name in CLASSES), *_ELSEWHERE]
     usages: list[tuple[int, str]] = []
     votes: list[list[int]] = []
     for line, (usage, *row) in read_columns(path, ["Usage", *columns]):
@@ -53,7 +55,8 @@ def read_votes(path: Path, rows: Rows, rows_name: str) -> tuple[NDArray[np.float
         if usage != SPLITS[split]:
             raise DataError(path, f"Usage is {usage!r} where face {face} of {rows_name} has {SPLITS[split]!r}", line)
     counts = np.array(votes, np.float32)
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), sha256(path)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares[:, : len(CLASSES)], sha256(path)
 
 
 def _parse(path: Path, line: int, column: str, vote: str) -> int:

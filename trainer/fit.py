@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from trainer import checkpoint, losses
+from trainer import checkpoint, distill, losses
 from trainer.average import Average
 from trainer.checkpoint import Checkpoint
 from trainer.config import TrainConfig, dump_config
@@ -60,7 +60,7 @@ def fit(
     Args:
         init: a run directory whose best weights to start from, such as one trained on more faces of another kind.
         resume: go on from the directory's checkpoint, to what the run would have come to uninterrupted; start afresh
-            where there is none. A finished run is not trained further.
+            where nothing was begun. A finished run is not trained further, and stays as it is.
         teacher: opinions of the training images, to be learnt as `config.distill` says.
         report: called after each epoch with its number, from 1, and its metrics; may raise `Stopped`.
 
@@ -68,7 +68,8 @@ def fit(
         ConfigError: the model does not exist or does not take its arguments; `init` holds another one's weights; the
             config wants FER+ votes that are not there, or a precision that the backend lacks; or config, data, `init`
             or teacher are not those that the resumed run began with.
-        TrainingError: the loss stopped being finite, or fewer training images than one batch.
+        TrainingError: the loss stopped being finite, fewer training images than one batch, or a run to resume that
+            has results but no checkpoint.
         Stopped: `report` raised it. Logs, checkpoint and best weights are there, metrics.json is not.
     """
     if len(training) < config.batch_size:
@@ -77,7 +78,7 @@ def fit(
         "config": config.model_dump(mode="json"),
         "data": checkpoint.digest(training, validation),
         "init": _weights_digest(init),
-        "teacher": teacher.facts if teacher else None,
+        "teacher": distill.identity(teacher) if teacher else None,
     }
     path = directory / checkpoint.CHECKPOINT
     saved = checkpoint.load(path) if resume else None
@@ -88,7 +89,7 @@ def fit(
     with _precision(config.precision):
         model = build(config.model, config.model_args)
         if config.sides:
-            model = _of_any_side(model)
+            model = _of_any_side(model, config.smallest_side)
     if init is not None:
         load_weights(model, init)
     opinions = soften(teacher.probabilities, config.distill.temperature) if teacher else None
@@ -97,6 +98,8 @@ def fit(
     average = _restore(saved, model, config)
 
     if not saved:
+        if resume:
+            checkpoint.require_unfinished(directory)
         checkpoint.clear(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / checkpoint.CONFIG).write_text(dump_config(config), encoding="utf-8")
@@ -119,7 +122,11 @@ def fit(
         **({"teacher": teacher.facts} if teacher else {}),
         **facts,
     }
-    (directory / checkpoint.METRICS).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if not (directory / checkpoint.METRICS).exists():
+        # A finished run that is resumed keeps the commit and the libraries that it was trained with.
+        partial = directory / f".partial-{checkpoint.METRICS}"
+        partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        partial.replace(directory / checkpoint.METRICS)
     return Result(judge, watch.best, watch.best_epoch)
 
 
@@ -195,9 +202,14 @@ class Begin(keras.callbacks.Callback):  # type: ignore[misc]
         self._feed.begin(epoch)
 
 
-def _of_any_side(model: keras.Model) -> keras.Model:
+def _of_any_side(model: keras.Model, smallest: int) -> keras.Model:
     # The same layers and weights, in the same order; the shape is all that a functional model holds its caller to.
-    return keras.models.clone_model(model, input_tensors=keras.Input((None, None, 1), name="faces"))
+    resizable = keras.models.clone_model(model, input_tensors=keras.Input((None, None, 1), name="faces"))
+    try:
+        resizable.compute_output_spec(keras.KerasTensor((1, smallest, smallest, 1)))
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"sides: {model.name} cannot see faces of side {smallest}: {error}") from error
+    return resizable
 
 
 def _weights_digest(run: Path | None) -> str | None:

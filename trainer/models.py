@@ -201,5 +201,5 @@ def build(name: str, arguments: dict[str, Any]) -> keras.Model:
         raise ConfigError(f"unknown model {name!r}; known: {', '.join(sorted(MODELS))}")
     try:
         return MODELS[name](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"model {name!r}: {error}") from error

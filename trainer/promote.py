@@ -24,6 +24,7 @@ from trainer.errors import ConfigError, TrainerError
 from trainer.model_server import AVAILABLE, ModelServer, ServerError
 from trainer.models_config import ModelsConfig, ModelServerConfig
 
+RUNNING = Path(".run/models.config")
 POLL_S = 0.1
 PUT_BACK_S = 60  # whatever the user's patience: a server may still be busy with the load that took too long
 
@@ -40,6 +41,17 @@ class Target:
     addresses: Sequence[str]
     config: Path
     timeout_s: float = 60
+
+
+def default_config() -> Path:
+    """The models.config of what `make serve` runs from this directory.
+
+    Raises:
+        ConfigError: `make serve` has not run here.
+    """
+    if not RUNNING.exists():
+        raise ConfigError(f"{RUNNING} does not exist here: name the servers' models.config with --config")
+    return RUNNING
 
 
 def promote(target: Target, version: int, console: Console, *, dry_run: bool = False) -> None:

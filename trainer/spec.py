@@ -141,7 +141,7 @@ def from_json(values: Mapping[str, Any]) -> ArchitectureSpec:
         else:
             rest["stages"] = tuple(Stage(**stage) for stage in rest.get("stages", ()))
         return SPACES[space](**rest)
-    except TypeError as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"spec of space {space}: {error}") from error
 
 

@@ -45,7 +45,7 @@ class Budget:
 class _Counter:
     """Adds layers up while it follows the side and the channels of the map."""
 
-    def __init__(self, side: int = SIDE, channels: int = 1) -> None:
+    def __init__(self, side: int, channels: int = 1) -> None:
         self.side = side
         self.channels = channels
         self.parameters = 0
@@ -63,18 +63,21 @@ class _Counter:
         self.macs += inputs * outputs
 
 
-def cost(spec: ArchitectureSpec) -> Cost:
+def cost(spec: ArchitectureSpec, side: int = SIDE) -> Cost:
     """Parameters and multiply-accumulates of the network that `trainer.models.random` builds.
+
+    Args:
+        side: of the faces, pixels; see `TrainConfig.sides`.
 
     Raises:
         ConfigError: a map is smaller than the kernel that works on it.
     """
-    counter = _plain(spec) if isinstance(spec, PlainSpec) else _residual(spec)
+    counter = _plain(spec, side) if isinstance(spec, PlainSpec) else _residual(spec, side)
     return Cost(counter.parameters, counter.macs)
 
 
-def _plain(spec: PlainSpec) -> _Counter:
-    counter = _Counter()
+def _plain(spec: PlainSpec, side: int) -> _Counter:
+    counter = _Counter(side)
     for number, module in enumerate(spec.modules):
         if counter.side < module.kernel:
             raise ConfigError(f"spec: module {number}: kernel {module.kernel} on a map of side {counter.side}")
@@ -87,8 +90,8 @@ def _plain(spec: PlainSpec) -> _Counter:
     return counter
 
 
-def _residual(spec: ResidualSpec) -> _Counter:
-    counter = _Counter()
+def _residual(spec: ResidualSpec, side: int) -> _Counter:
+    counter = _Counter(side)
     if spec.stem:
         counter.conv(spec.stem, 3)
     counter.side //= 2

@@ -60,6 +60,16 @@ def test_a_promotion_outlives_restarts_and_the_arrival_of_a_model(serve: ModuleT
     assert served(serve) == {"random": 3}
 
 
+def test_a_model_that_was_added_by_hand_stays(serve: ModuleType) -> None:
+    ship(serve, entry("residual", 1))
+    assert served(serve) == {"residual": 1}
+    file = serve.RUN / "models.config"
+    mine = entry("mine", 4).replace("/models/", f"{serve.ROOT}/model_repository/")
+    file.write_text(file.read_text().replace("model_config_list {", f"model_config_list {{ {mine}", 1))
+    ship(serve, entry("residual", 1), entry("random", 1))
+    assert served(serve) == {"residual": 1, "random": 1, "mine": 4}
+
+
 def test_an_entry_that_changed_where_it_is_shipped_wins(serve: ModuleType) -> None:
     ship(serve, entry("residual", 1), entry("random", 1))
     assert served(serve) == {"residual": 1, "random": 1}

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_an_unpublished_name_is_answered_with_the_known_ones() -> None:
     assert published("residual") == CONFIGS / "residual.yaml"
     with pytest.raises(ConfigError, match=r"no published model 'vgg'; known: .*residual"):
         published("vgg")
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "reason"),
+    [
+        ("residual", {"dropout": 2}, "model 'residual': .*2"),
+        ("random", {"spec": "x"}, "model 'random': "),
+        ("random", {"spec": {"space": "efficient", "stages": "x"}}, "spec"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(model: str, arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        build(model, arguments)
 
 
 def test_unknown_models_and_arguments_are_named() -> None:

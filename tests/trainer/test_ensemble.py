@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -12,7 +13,8 @@ from trainer import vote
 from trainer.commands.ensemble import ensemble as ensemble_command
 from trainer.commands.export import export as export_command
 from trainer.config import TrainConfig, dump_config
-from trainer.data import CLASSES, Split, normalize
+from trainer.data import CLASSES, Split, load, normalize
+from trainer.distill import consult
 from trainer.ensemble import METHODS, Rule, evaluate, fit_rule, load_ensemble, stratified_folds
 from trainer.errors import ConfigError, ExportError, TrainingError
 from trainer.metrics import score, softmax
@@ -79,7 +81,7 @@ def test_a_rule_without_weights_is_the_hard_vote() -> None:
     np.testing.assert_allclose(Rule(None, 1.0).combine(scores), vote.hard_vote(scores), rtol=1e-5)
 
 
-def write_run(directory: Path, seed: int, validation: Split, filters: tuple[int, ...] = (8, 8)) -> Path:
+def write_run(directory: Path, seed: int, validation: Split, fer_csv: Path, filters: tuple[int, ...] = (8, 8)) -> Path:
     """A finished run of a head fitted in one step, on top of random features."""
     keras.utils.set_random_seed(seed)
     config = TrainConfig(model="residual", model_args={"filters": filters, "l2": 0}, weight_decay=0)
@@ -99,16 +101,16 @@ def write_run(directory: Path, seed: int, validation: Split, filters: tuple[int,
         "parameters": model.count_params(),
         "PublicTest": metrics.to_json(),
         "config": config.model_dump(mode="json"),
-        "data": {"sources": [], "sha256": "ab", "training_images": 8, "leaked": 0},
+        "data": load([fer_csv]).facts(),
     }
     (directory / "metrics.json").write_text(json.dumps(facts))
     return directory
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, validation: Split) -> list[Path]:
+def runs(tmp_path_factory: pytest.TempPathFactory, validation: Split, fer_csv: Path) -> list[Path]:
     home = tmp_path_factory.mktemp("runs")
-    return [write_run(home / f"run{seed}", seed, validation) for seed in (1, 2)]
+    return [write_run(home / f"run{seed}", seed, validation, fer_csv) for seed in (1, 2)]
 
 
 def command(function: object, *arguments: object) -> str:
@@ -175,6 +177,31 @@ def test_mistakes_are_named(runs: list[Path], fer_csv: Path, tmp_path: Path) -> 
     (tmp_path / "ensemble.json").write_text("{}")
     with pytest.raises(TrainingError, match=r"ensemble\.json: not an ensemble"):
         load_ensemble(tmp_path)
+
+
+def test_runs_of_another_public_test_are_refused(
+    runs: list[Path], faces: Callable[..., Split], write_csv: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = write_csv(tmp_path / "other.csv", {"Training": faces(14, seed=8), "PublicTest": faces(14, seed=9)})
+    reason = r"run1: trained with another PublicTest than this one \(fer2013\.csv\.gz\)"
+    with pytest.raises(ConfigError, match=reason):
+        command(ensemble_command, *runs, "--data", other, "--out", tmp_path / "out")
+    with pytest.raises(ConfigError, match=reason):
+        command(export_command, runs[0], "--calibrate", "--data", other, "--repository", tmp_path / "models")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_ensemble_teaches_what_it_answers(
+    runs: list[Path], fer_csv: Path, validation: Split, tmp_path: Path
+) -> None:
+    command(ensemble_command, *runs, "--data", fer_csv, "--out", tmp_path / "both")
+    teacher = consult([tmp_path / "both"], validation.images, 1)
+    combination, _ = load_ensemble(tmp_path / "both")
+    np.testing.assert_allclose(teacher.probabilities, combination.scores(normalize(validation.images)), atol=1e-6)
+    [source] = teacher.facts["sources"]
+    assert source["name"] == "both"
+    assert source["sha256"] not in {each["sha256"] for each in consult(runs, validation.images[:1], 1).facts["sources"]}
 
 
 def test_a_run_is_loaded_in_float32_whatever_the_policy(runs: list[Path]) -> None:

@@ -364,3 +364,15 @@ def test_the_commands_dry_and_for_real(site: Site) -> None:
     assert site.config.read_text() == f"# Kept.\n{second.rstrip()}\n"
     assert CliRunner().invoke(app, ["rollback", "residual", *end]).exit_code == 0
     assert site.answering() == 1
+
+
+def test_the_file_of_make_serve_is_the_default(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"\.run/models\.config does not exist here: .* with --config"):
+        commands.promote("residual", 2, [site.address])
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "models.config").write_bytes(site.config.read_bytes())
+    commands.promote("residual", 2, [site.address])
+    assert site.answering() == 2
+    commands.rollback("residual", [site.address])
+    assert site.answering() == 1

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import socket
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from trainer.config import TrainConfig
 from trainer.errors import ConfigError, TrainingError
 from trainer.search import claim as claiming
 from trainer.search.claim import Claim, claim, requeue
+from trainer.search.space import objection
 from trainer.search.study import Plan, bind, create, load, open_storage, outcomes
 from trainer.spec import ResidualSpec, Stage, digest
 from trainer.spec_cost import Budget
@@ -76,6 +76,26 @@ def test_a_plan_is_stored_with_its_study(location: str) -> None:
         create("one", location, made)
 
 
+@pytest.mark.parametrize("content", ['{"a": 1}', "notes", '{"a": 1}\n{"b": 2}\n'])
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"notes\.json: exists, and is not a journal of searches"):
+        create("one", str(path), plan())
+    assert path.read_text() == content
+
+
+def test_a_sample_that_small_faces_would_shrink_to_nothing_is_drawn_again(location: str) -> None:
+    train = TRAIN.model_copy(update={"sides": {1: 16, 2: 48}})
+    create("small", location, plan(space="tutorial", train=train, trials=12))
+    claim_all("small", location, 0)
+    study, kept = load("small", location)
+    assert all(objection(outcome.spec, kept.budget, 16) is None for outcome in outcomes(study))
+    # Some that whole faces would have allowed were refused for it.
+    refused = [trial.user_attrs["rejected"] for trial in study.trials if "rejected" in trial.user_attrs]
+    assert any("on a map of side" in reason for reason in refused)
+
+
 @pytest.mark.usefixtures("small_space")
 def test_racing_threads_never_claim_the_same_architecture(location: str) -> None:
     create("race", location, plan(trials=CHOICES))
@@ -129,7 +149,7 @@ def test_tpe_samples_too(location: str) -> None:
 def test_what_a_dead_worker_had_is_trained_again(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     create("stale", location, plan())
     # A process of this machine that is gone, as its start time tells: the process id is in use again.
-    monkeypatch.setattr(claiming, "identity", lambda: f"{socket.gethostname()}:{os.getpid()}:1")
+    monkeypatch.setattr(claiming, "identity", lambda: f"{claiming.machine()}:{os.getpid()}:1")
     study, dead = first("stale", location)
     monkeypatch.undo()
     _, again = first("stale", location)

@@ -100,6 +100,16 @@ def test_a_map_that_shrinks_to_nothing_is_an_objection() -> None:
         random(spec=head)
 
 
+def test_a_map_that_shrinks_to_nothing_on_small_faces_is_an_objection_where_there_are_some() -> None:
+    halving = Module(16, 7, 2, bias=True, norm_before=False, activation="elu", norm_after=True, dropout=0.1)
+    spec = PlainSpec((halving, halving), "max")
+    assert objection(spec, ANY) is None
+    assert objection(spec, ANY, 16) == "spec: module 1: kernel 7 on a map of side 5"
+    assert all(objection(sample("tutorial", seed, ANY, smallest_side=16), ANY, 16) is None for seed in range(20))
+    with pytest.raises(ConfigError, match="none of 50 samples"):
+        sample("efficient", 0, Budget(max_macs=1), attempts=50, smallest_side=32)
+
+
 def test_objections_name_what_is_over() -> None:
     price = cost(RESIDUAL)
     assert objection(RESIDUAL, Budget(price.macs, price.macs, price.parameters)) is None

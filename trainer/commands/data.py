@@ -94,7 +94,7 @@ def _agreement(splits: "Mapping[str, Split]") -> Table:
     table.add_section()
     table.add_row("all", *(_share(split) for split in splits.values()))
     table.add_row("no majority", *(f"{(split.majority < 0).sum():,}" for split in splits.values()))
-    table.caption = "of the images that have a majority, a class with\nmore votes than any other"
+    table.caption = "of the images that have a majority, a class with\nmore than half of the votes"
     return table
 
 

@@ -12,8 +12,8 @@ Teachers = Annotated[
     list[Path],
     typer.Option(
         "--teacher",
-        help="A run directory, or a SavedModel's version directory (this needs TensorFlow). Repeat it to average"
-        " several.",
+        help="A run directory, one written by `ensemble`, or a SavedModel's version directory (this needs TensorFlow)."
+        " Repeat it to average several.",
     ),
 ]
 
@@ -37,6 +37,6 @@ def distill(
     (Hinton, Vinyals & Dean 2015). The config's `distill` says how much: `temperature`, `weight` and `views`. Each
     image's teaching is computed once, before the first epoch, and holds for every augmented view of it.
 
-        python -m trainer distill residual --data fer2013.csv.gz --teacher runs/large --out runs/student
+        python -m trainer distill residual --data fer2013.csv.gz --set ferplus=0 --teacher runs/all --out runs/small
     """
     start(Run(name, data, votes, class_map, out, config, init, overrides, resume, overwrite), teacher)

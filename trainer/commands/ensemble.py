@@ -37,7 +37,14 @@ def ensemble(
         python -m trainer ensemble runs/a runs/b runs/c --data fer2013.csv.gz --flip
     """
     from trainer.data import load
-    from trainer.ensemble import METHODS, evaluate, load_ensemble, member_scores, save_ensemble
+    from trainer.ensemble import (
+        METHODS,
+        evaluate,
+        load_ensemble,
+        member_scores,
+        require_same_public_test,
+        save_ensemble,
+    )
     from trainer.ensemble_report import outcome_table
     from trainer.errors import TrainingError
     from trainer.export import export, require_tensorflow
@@ -52,6 +59,7 @@ def ensemble(
         load_facts(run)
     dataset = load(data, classes=parse_map(classes))
     (split,) = dataset.require("PublicTest")
+    require_same_public_test(runs, dataset.facts())
     with console.status(f"{len(runs)} members on {len(split):,} images"):
         scores = member_scores([Member(load_run(run), flip=flip) for run in runs], split)
         members = [evaluate(run.name, "soft", each[None], split.labels) for run, each in zip(runs, scores, strict=True)]

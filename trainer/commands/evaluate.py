@@ -40,9 +40,9 @@ def evaluate(
 ) -> None:
     """Measure MODEL on labelled faces: how good, how certain, how well calibrated, how fast.
 
-    Intervals are 95 % bootstrap intervals. With --votes also the accuracy against the class that most FER+ annotators
-    chose. Parameters and FLOPs are read off a SavedModel's graph, and are n/a for a server, whose latency includes the
-    network. --compare adds McNemar's test of whether the two models are equally accurate.
+    Intervals are 95 % bootstrap intervals. With --votes also the accuracy against the class that more than half of a
+    face's FER+ annotators chose. Parameters and FLOPs are read off a SavedModel's graph, and are n/a for a server,
+    whose latency includes the network. --compare adds McNemar's test of whether the two models are equally accurate.
 
         python -m trainer evaluate model_repository/residual/1 --data fer2013.csv.gz --out report
 

@@ -38,8 +38,9 @@ def export(
 
         python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
     """
+    from trainer.checkpoint import ENSEMBLE
     from trainer.data import load
-    from trainer.ensemble import ENSEMBLE, load_ensemble, load_single
+    from trainer.ensemble import load_ensemble, load_single
     from trainer.errors import ExportError
     from trainer.export import export as export_model
     from trainer.export import require_tensorflow
@@ -54,8 +55,8 @@ def export(
     else:
         if changed and not data:
             raise ExportError("--flip and --calibrate need --data: the figures beside the model must be of that model")
-        split = load(data or [], classes=parse_map(classes)).require("PublicTest")[0] if changed else None
-        combination, facts = load_single(run, flip=flip, calibrate=calibrate, split=split)
+        dataset = load(data or [], classes=parse_map(classes)) if changed else None
+        combination, facts = load_single(run, flip=flip, calibrate=calibrate, dataset=dataset)
         default = facts["config"]["model"]
     version = export_model(combination, name or default, repository, facts, half=half)
     console.print(f"wrote {version}")

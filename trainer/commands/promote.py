@@ -11,8 +11,11 @@ Servers = Annotated[
     list[str], typer.Option("--server", help="host:port of a model server's gRPC; repeat it for every replica.")
 ]
 Config = Annotated[
-    Path,
-    typer.Option(help="The servers' models.config, as they see its base paths; replaced in the end."),
+    Path | None,
+    typer.Option(
+        help="The servers' models.config, as they see its base paths; replaced in the end. [default: what `make serve`"
+        " runs, .run/models.config]"
+    ),
 ]
 Label = Annotated[str, typer.Option(help="The label to move.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that each of the two steps may take.")]
@@ -25,7 +28,7 @@ def promote(
     name: Name,
     version: Annotated[int, typer.Argument(min=0, help="A version in the servers' repository.")],
     servers: Servers,
-    config: Config,
+    config: Config = None,
     label: Label = "stable",
     timeout: Timeout = 60,
     dry_run: DryRun = False,
@@ -40,18 +43,18 @@ def promote(
 
     Example, for what `make serve` runs:
 
-        python -m trainer promote residual 2 --label stable --server localhost:8500 --config .run/models.config
+        python -m trainer promote residual 2 --label stable --server localhost:8500
     """
     from trainer import promote as rollout
 
-    target = rollout.Target(name, label, servers, config, timeout)
+    target = rollout.Target(name, label, servers, config or rollout.default_config(), timeout)
     rollout.promote(target, version, console, dry_run=dry_run)
 
 
 def rollback(
     name: Name,
     servers: Servers,
-    config: Config,
+    config: Config = None,
     label: Label = "stable",
     timeout: Timeout = 60,
     dry_run: DryRun = False,
@@ -63,9 +66,9 @@ def rollback(
 
     Example:
 
-        python -m trainer rollback residual --label stable --server localhost:8500 --config .run/models.config
+        python -m trainer rollback residual --label stable --server localhost:8500
     """
     from trainer import promote as rollout
 
-    target = rollout.Target(name, label, servers, config, timeout)
+    target = rollout.Target(name, label, servers, config or rollout.default_config(), timeout)
     rollout.rollback(target, console, dry_run=dry_run)

@@ -96,7 +96,7 @@ def create(
         seed=seed,
     )
     # Refuses a budget that nothing fits.
-    sample(plan.space, seed, plan.budget)
+    sample(plan.space, seed, plan.budget, smallest_side=plan.train.smallest_side)
     create_study(name, storage or _default(name), plan)
     Console().print(f"next: python -m trainer search run {name} --data ...", soft_wrap=True, highlight=False)
 
@@ -191,19 +191,28 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder of the run directories, NAME-trialN.")] = Path("runs"),
     repository: Annotated[Path, typer.Option(help="The model repository.")] = Path("model_repository"),
     model: Annotated[str, typer.Option(help="Model name to serve them under.")] = "random",
+    flip: Annotated[bool, typer.Option(help="Average over the mirrored face, at twice the cost.")] = False,
+    calibrate: Annotated[bool, typer.Option(help="Fit a temperature on PublicTest: better probabilities.")] = False,
+    half: Annotated[bool, typer.Option(help="Store kernels as float16: half the size.")] = False,
     train_only: Annotated[bool, typer.Option("--train-only", help="Export nothing.")] = False,
 ) -> None:
     """Train the best architectures in full and export them, the best one as the newest version.
 
-    Started again, it resumes a training that was interrupted and leaves finished ones alone.
+    Started again, it resumes a training that was interrupted and leaves finished ones alone. To train on another Keras
+    backend than TensorFlow, which alone can export, say --train-only, and run the command again without.
 
         python -m trainer search export first --data fer2013.csv.gz --top 3
     """
     from trainer.config import load_config, published
+    from trainer.ensemble import load_single
+    from trainer.export import export as export_model
+    from trainer.export import exported, require_tensorflow
     from trainer.provenance import provenance
     from trainer.search.retrain import best, retrain
     from trainer.search.study import load, outcomes
 
+    if not train_only:
+        require_tensorflow()
     console = Console()
     settings = load_config(config or published("random"), list(overrides or []))
     study, _ = load(name, storage or _default(name))
@@ -217,24 +226,14 @@ def export(
         done = retrain(name, trial, settings, dataset, facts, directory, console)
         accuracies[directory] = done["PublicTest"]["accuracy"]
         console.print(f"{directory}: accuracy {accuracies[directory]:.4f} on PublicTest", soft_wrap=True)
-    if not train_only:
-        _export(sorted(accuracies, key=accuracies.__getitem__), model, repository, console)
-
-
-def _export(directories: list[Path], model: str, repository: Path, console: Console) -> None:
-    import keras
-
-    from trainer.errors import ExportError
-    from trainer.export import export as export_model
-    from trainer.runs import load_facts, load_run
-
-    if (backend := keras.backend.backend()) != "tensorflow":
-        raise ExportError(
-            f"trained, but not exported: this is Keras on {backend}; run the command again with"
-            " KERAS_BACKEND=tensorflow, which finds the trainings finished"
-        )
-    for directory in directories:
-        version = export_model(load_run(directory), model, repository, load_facts(directory))
+    if train_only:
+        return
+    for directory in sorted(accuracies, key=accuracies.__getitem__):
+        combination, measured = load_single(directory, flip=flip, calibrate=calibrate, dataset=dataset)
+        if (there := exported(measured, repository / model)) is not None:
+            console.print(f"{directory} is {there} already", soft_wrap=True, highlight=False)
+            continue
+        version = export_model(combination, model, repository, measured, half=half)
         console.print(f"wrote {version} from {directory}", soft_wrap=True, highlight=False)
 
 

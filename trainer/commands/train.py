@@ -63,7 +63,7 @@ def train(
     from which `export` makes a version in the model repository; and after each epoch checkpoint.npz, from which
     --resume goes on when a training was interrupted.
 
-        python -m trainer train residual --data fer2013.csv.gz --set epochs=60 --set augment.mixup=0.2
+        python -m trainer train residual --data fer2013.csv.gz --set ferplus=0 --set epochs=60
 
     KERAS_BACKEND=torch in the environment trains with PyTorch, faster on most processors.
     """
@@ -74,9 +74,17 @@ def start(run: Run, teachers: Sequence[Path] = ()) -> None:
     """Read the data, train (from the teachers, if there are any) and print the result."""
     from trainer.checkpoint import claim
     from trainer.config import load_config, published
+    from trainer.errors import ConfigError
+    from trainer.models import build
 
     # Whatever can be refused is refused before the minutes that data and teacher take.
     settings = load_config(run.config or published(run.name), list(run.overrides or []))
+    if settings.ferplus and run.votes is None:
+        raise ConfigError(
+            f"ferplus: {settings.ferplus:g} of the targets are FER+ votes; give --votes fer2013new.csv, or do without"
+            " them: --set ferplus=0"
+        )
+    build(settings.model, settings.model_args)
     directory = run.out or Path("runs") / run.name
     claim(directory, resume=run.resume, overwrite=run.overwrite)
     classes = parse_map(run.class_map)

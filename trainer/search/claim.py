@@ -53,7 +53,9 @@ def claim(study: optuna.Study, plan: Plan, location: str) -> Claim | None:
             trial = study.ask()
             spec = SPACES[plan.space](trial.suggest_categorical)
             name = digest(spec)
-            reason = objection(spec, plan.budget) or (f"trained already: {name}" if name in known else None)
+            reason = objection(spec, plan.budget, plan.train.smallest_side) or (
+                f"trained already: {name}" if name in known else None
+            )
             if reason is None:
                 price = cost(spec)
                 for key, value in (
@@ -91,8 +93,17 @@ def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def identity() -> str:
-    """This process: host, process id and its start time, since process ids are used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    """This process: machine, process id and its start time, since process ids are used again."""
+    return f"{machine()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def machine() -> str:
+    """The machine whose process ids `identity` is about: host, and the namespace of process ids where there is one."""
+    # Containers may share a host's name, but not its process ids.
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
 
 
 @contextlib.contextmanager
@@ -119,8 +130,9 @@ def _is_dead(trial: FrozenTrial) -> bool:
     if worker is None:
         # Asked for under the lock, which we hold: its worker died before it could sign.
         return True
-    host, process, started = str(worker).rsplit(":", 2)
-    if host == socket.gethostname():
+    machine, process, started = str(worker).rsplit(":", 2)
+    # Without /proc, nobody has a start.
+    if started and machine == machine():
         return _started(int(process)) != started
     return time.time() - float(trial.user_attrs.get("heartbeat", 0)) > STALE_S
 

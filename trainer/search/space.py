@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from trainer.errors import ConfigError
+from trainer.faces import SIDE
 from trainer.spec import (
     PLAIN_ACTIVATIONS,
     RESIDUAL_ACTIVATIONS,
@@ -67,8 +68,10 @@ def efficient(choose: Choose) -> ResidualSpec:
 SPACES: dict[str, Callable[[Choose], ArchitectureSpec]] = {"tutorial": tutorial, "efficient": efficient}
 
 
-def sample(space: str, seed: int, budget: Budget, attempts: int = 10_000) -> ArchitectureSpec:
-    """A random spec within the budget; the same for the same seed.
+def sample(
+    space: str, seed: int, budget: Budget, attempts: int = 10_000, *, smallest_side: int = SIDE
+) -> ArchitectureSpec:
+    """A random spec within the budget; the same for the same seed. `smallest_side`: see `objection`.
 
     Raises:
         ConfigError: unknown space, or nothing affordable in so many attempts.
@@ -78,14 +81,19 @@ def sample(space: str, seed: int, budget: Budget, attempts: int = 10_000) -> Arc
     generator = np.random.default_rng(seed)
     for _ in range(attempts):
         spec = SPACES[space](lambda _, options: options[int(generator.integers(len(options)))])
-        if objection(spec, budget) is None:
+        if objection(spec, budget, smallest_side) is None:
             return spec
     raise ConfigError(f"space {space}: none of {attempts} samples fits the budget; widen it")
 
 
-def objection(spec: ArchitectureSpec, budget: Budget) -> str | None:
-    """Why a spec is not worth training: it cannot be built, or costs too much or too little. None if it may be."""
+def objection(spec: ArchitectureSpec, budget: Budget, smallest_side: int = SIDE) -> str | None:
+    """Why a spec is not worth training: it cannot be built, or costs too much or too little. None if it may be.
+
+    Args:
+        smallest_side: of the faces that it will see in training, pixels; the budget is of those of the contract.
+    """
     try:
+        cost(spec, smallest_side)
         return budget.check(cost(spec))
     except ConfigError as error:
         return str(error)

@@ -23,6 +23,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 _PLAN = "plan"
 _DATA = "data"
+_RECORD = b'{"op_code"'
+"""How Optuna begins each line of a journal."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,24 @@ def open_storage(location: str) -> optuna.storages.BaseStorage:
             return storage
         path = Path(location)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Before the lock, which takes a last line without an end for a record that was cut short.
+        if not _may_be_journal(path):
+            raise ConfigError(f"storage: {location}: exists, and is not a journal of searches")
         lock = JournalLock(path)
         return optuna.storages.JournalStorage(JournalFileBackend(location, lock_obj=lock))  # type: ignore[arg-type]
     except ConfigError:
         raise
     except Exception as error:  # SQLAlchemy, the driver and Optuna raise kinds of their own for an absent server
         raise ConfigError(f"storage: {_masked(location)}: {_first_line(error)}") from error
+
+
+def _may_be_journal(path: Path) -> bool:
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        start = file.read(len(_RECORD))
+    # The first record may have been cut short itself.
+    return _RECORD.startswith(start)
 
 
 def database_url(location: str) -> str:
