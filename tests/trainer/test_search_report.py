@@ -61,7 +61,8 @@ def test_the_report_has_every_trial_and_needs_nothing_beside_it(tmp_path: Path) 
     values = json.loads((out / "s.json").read_text())
     assert len(values["trials"]) == values["plan"]["trials"] == 40
     assert max(trial["accuracy"] or 0 for trial in values["trials"]) == best.accuracy
-    assert next(iter(values["importance"])) == "squeeze"
+    # Forty samples leave some chance that another parameter went along with it; which ones they are is the sampler's.
+    assert "squeeze" in list(values["importance"])[:2]
     assert sum(values["importance"].values()) == pytest.approx(1)
     page = (out / "s.html").read_text()
     assert page.count("<tr>") == 41
@@ -134,6 +135,12 @@ def test_the_best_is_trained_in_full_once_and_exported(tmp_path: Path, fer_csv: 
     faces = normalize(validation.images)
     expected = softmax(load_run(run).predict(faces, verbose=0))
     np.testing.assert_allclose(signature(faces=tf.constant(faces))["scores"].numpy(), expected, atol=1e-4)
+
+    again = CliRunner().invoke(app, [*command, "--set", "epochs=2"])
+    assert "random/1 already" in again.output.replace("\n", "")
+    better = CliRunner().invoke(app, [*command, "--set", "epochs=2", "--calibrate", "--half"])
+    assert better.exit_code == 0, better.output
+    assert sorted(path.name for path in (tmp_path / "repository" / "random").iterdir()) == ["1", "2"]
 
     other = CliRunner().invoke(app, [*command, "--set", "epochs=3"])
     assert "epochs: was 2 when this run began and is 3 now" in str(other.exception)

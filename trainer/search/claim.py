@@ -130,9 +130,9 @@ def _is_dead(trial: FrozenTrial) -> bool:
     if worker is None:
         # Asked for under the lock, which we hold: its worker died before it could sign.
         return True
-    machine, process, started = str(worker).rsplit(":", 2)
+    home, process, started = str(worker).rsplit(":", 2)
     # Without /proc, nobody has a start.
-    if started and machine == machine():
+    if started and home == machine():
         return _started(int(process)) != started
     return time.time() - float(trial.user_attrs.get("heartbeat", 0)) > STALE_S
 
