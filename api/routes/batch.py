@@ -1,6 +1,5 @@
 """POST /predict/batch: the faces of several images in one call to the model server."""
 
-import uuid
 from time import perf_counter
 
 from fastapi import APIRouter, Request
@@ -8,6 +7,7 @@ from fastapi import APIRouter, Request
 from api.deadline import within
 from api.errors import DeadlineExceeded, UploadTimeout, as_service_error
 from api.gateway import Gateway, ImageResult
+from api.ids import new_id
 from api.pipeline import FoundFaces
 from api.routes import openapi
 from api.routes.dependencies import GatewayDep, OptionsDep, TargetDep
@@ -45,7 +45,7 @@ async def predict_batch(request: Request, gateway: GatewayDep, target: TargetDep
         for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True))
     ]
     return BatchResponse(
-        id=uuid.uuid4().hex,
+        id=new_id(),
         model=model_out(target, prediction.version),
         results=results,
         timing_ms=timing_out(prediction.stages_ms, perf_counter() - start),

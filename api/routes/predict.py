@@ -1,12 +1,12 @@
 """POST /predict: the faces of one image."""
 
-import uuid
 from time import perf_counter
 
 from fastapi import APIRouter, Request
 
 from api.deadline import within
 from api.errors import DeadlineExceeded, UploadTimeout
+from api.ids import new_id
 from api.routes import openapi
 from api.routes.dependencies import GatewayDep, OptionsDep, TargetDep
 from api.routes.rendering import faces_out, image_out, model_out, timing_out
@@ -40,7 +40,7 @@ async def predict(request: Request, gateway: GatewayDep, target: TargetDep, opti
         prediction = await gateway.score([found], target)
     [result] = prediction.results
     return PredictResponse(
-        id=uuid.uuid4().hex,
+        id=new_id(),
         image=image_out(result),
         model=model_out(target, prediction.version),
         faces=faces_out(result, prediction.classes),
