@@ -6,6 +6,8 @@
     │   ├── UnreadableImage     400  empty, truncated or corrupt
     │   ├── UnsupportedFormat   415  none of the formats we read
     │   └── TooLarge            413  over the byte or pixel limit
+    ├── Unauthorized            401  the admin key is missing or wrong
+    ├── AdminDisabled           403  the gateway has no admin key
     ├── UploadTimeout           408  the client sent its body too slowly
     ├── NotServed
     │   ├── UnknownModel        404
@@ -109,6 +111,25 @@ class TooLarge(ImageError):
         measured = f"has {size:,} {unit}" if size is not None else f"has more {unit} than allowed"
         members = {"limit": limit, "unit": unit} | ({} if size is None else {"size": size})
         super().__init__(f"{what} {measured}; the limit is {limit:,} {unit}.", **members)
+
+
+class Unauthorized(ServiceError):
+    """header: the name of the request header that must carry the key."""
+
+    status, slug, title = 401, "unauthorized", "Unauthorized"
+
+    def __init__(self, detail: str, *, header: str) -> None:
+        super().__init__(detail)
+        self._header = header
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # RFC 9110 wants a challenge with every 401; no registered scheme stands for a key in a header.
+        return {"WWW-Authenticate": f'ApiKey realm="admin", header="{self._header}"'}
+
+
+class AdminDisabled(ServiceError):
+    status, slug, title = 403, "admin-disabled", "Admin endpoints disabled"
 
 
 class UploadTimeout(ServiceError):

@@ -7,7 +7,7 @@ import json
 import os
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -52,6 +52,17 @@ class Settings(BaseSettings):
 
     cpu_workers: int = Field(default=os.cpu_count() or 1, ge=1, le=256, description="threads that decode and detect")
     cpu_queue: int = Field(default=32, ge=0, description="images that may wait for a worker before new ones get 503")
+
+    admin_key: SecretStr | None = Field(
+        default=None, min_length=16, description="what X-Admin-Key must hold; without it operators' endpoints are closed"
+    )
+
+    experiments: FilePath | None = Field(default=None, description="experiments.yaml; no experiments when unset")
+    experiments_poll_s: float = Field(default=1, gt=0, le=3600, description="how often the file is looked at")
+    breaker_failures: int = Field(default=5, ge=1, description="failures in a row after which a variant is left alone")
+    breaker_open_s: float = Field(default=10, gt=0, le=3600, description="how long, before one request tries it again")
+    shadow_concurrency: int = Field(default=2, ge=1, le=64, description="calls to shadow targets at a time")
+    shadow_queue: int = Field(default=1000, ge=1, description="faces that may wait for a shadow; 9 KiB each")
 
     @field_validator("models", "labels", mode="before")
     @classmethod
