@@ -11,7 +11,8 @@ from api.faces import FaceDetector, HaarDetector
 from api.gateway import open_gateway
 from api.metrics import Metrics
 from api.middleware import BodyLimit, RequestContext
-from api.routes import batch, health, models, predict, web
+from api.outcomes.service import open_outcomes
+from api.routes import batch, feedback, health, models, predict, web
 from api.settings import Settings
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
@@ -27,13 +28,17 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_gateway(settings, metrics, face_detector) as gateway:
+        # The outcomes close last: they take what the gateway's last answers record.
+        async with (
+            open_outcomes(settings, metrics) as outcomes,
+            open_gateway(settings, metrics, face_detector, outcomes) as gateway,
+        ):
             app.state.gateway = gateway
             yield
 
     app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
     install_error_handler(app, metrics)
-    for routes in (predict, batch, models, health, web):
+    for routes in (predict, batch, feedback, models, health, web):
         app.include_router(routes.router)
 
     def body_limit(path: str) -> int:

@@ -12,11 +12,15 @@
     ├── NotServed
     │   ├── UnknownModel        404
     │   ├── UnknownVersion      404
-    │   └── UnknownLabel        404
+    │   ├── UnknownLabel        404
+    │   └── UnknownExperiment   404
+    ├── UnknownPrediction       404
+    ├── PredictionExpired       410  past the retention time
     ├── Unavailable             503  with Retry-After
     │   ├── ModelServerUnavailable   unreachable, or refusing work
     │   ├── VersionNotLoaded         known to the model server, not AVAILABLE
     │   ├── Overloaded               the gateway's own queue is full
+    │   ├── OutcomesUnavailable      the outcome database is down, slow or full
     │   └── NotReady                 the answer of /readyz
     ├── DeadlineExceeded        504
     ├── BadModelAnswer          502  the model server broke the model contract
@@ -160,6 +164,18 @@ class UnknownLabel(NotServed):
     slug, title, thing = "unknown-label", "Unknown label", "label"
 
 
+class UnknownExperiment(NotServed):
+    slug, title, thing = "unknown-experiment", "Unknown experiment", "experiment"
+
+
+class UnknownPrediction(ServiceError):
+    status, slug, title = 404, "unknown-prediction", "Unknown prediction"
+
+
+class PredictionExpired(ServiceError):
+    status, slug, title = 410, "prediction-expired", "Prediction expired"
+
+
 class Unavailable(ServiceError):
     """Worth trying again: carries Retry-After, in seconds."""
 
@@ -183,6 +199,12 @@ class VersionNotLoaded(Unavailable):
 
 class Overloaded(Unavailable):
     slug, title = "overloaded", "Overloaded"
+
+
+class OutcomesUnavailable(Unavailable):
+    slug, title = "outcomes-unavailable", "Outcomes unavailable"
+    # By then a failing database has been tried again.
+    retry_after_s = 5
 
 
 class NotReady(Unavailable):

@@ -14,6 +14,7 @@ from api.cpu import CpuPool
 from api.faces import FaceDetector
 from api.metrics import Metrics
 from api.model_client import ModelClient, Target
+from api.outcomes.service import Outcomes
 from api.pipeline import FaceFinder, FaceOptions, FoundFaces
 from api.settings import Settings
 
@@ -40,12 +41,19 @@ class Gateway:
     """Use it through open_gateway()."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, pool: CpuPool, finder: FaceFinder, client: ModelClient
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        pool: CpuPool,
+        finder: FaceFinder,
+        client: ModelClient,
+        outcomes: Outcomes,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.pool = pool
         self.client = client
+        self.outcomes = outcomes
         self._finder = finder
 
     async def find_faces(self, images: Sequence[bytes], options: FaceOptions) -> list[FoundFaces | Exception]:
@@ -87,14 +95,16 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, metrics: Metrics, detector: FaceDetector) -> AsyncIterator[Gateway]:
+async def open_gateway(
+    settings: Settings, metrics: Metrics, detector: FaceDetector, outcomes: Outcomes
+) -> AsyncIterator[Gateway]:
     """Open the channel and the pool in the running event loop, so after any fork; close them at the end."""
     pool = CpuPool(settings.cpu_workers, settings.cpu_queue)
     channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
     finder = FaceFinder(detector, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     client = ModelClient(channel, timeout_s=settings.model_timeout_s, models=settings.models, labels=settings.labels)
     try:
-        yield Gateway(settings, metrics, pool, finder, client)
+        yield Gateway(settings, metrics, pool, finder, client, outcomes)
     finally:
         pool.close()
         await channel.close()

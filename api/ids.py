@@ -15,7 +15,8 @@ _VARIANT = 0b10 << 62
 def new_id(at: datetime | None = None) -> str:
     """A UUID of version 7 (RFC 9562) as 32 hexadecimal digits. at: aware; now when None."""
     moment = at if at is not None else datetime.now(UTC)
-    return f"{_milliseconds(moment) << 80 | _VERSION_7 | secrets.randbits(12) << 64 | _VARIANT | secrets.randbits(62):032x}"
+    random = secrets.randbits(12) << 64 | secrets.randbits(62)
+    return f"{_milliseconds(moment) << 80 | _VERSION_7 | _VARIANT | random:032x}"
 
 
 def made_at(prediction_id: str) -> datetime | None:

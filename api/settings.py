@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from api.outcomes.database import parse_url
+
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -54,7 +56,9 @@ class Settings(BaseSettings):
     cpu_queue: int = Field(default=32, ge=0, description="images that may wait for a worker before new ones get 503")
 
     admin_key: SecretStr | None = Field(
-        default=None, min_length=16, description="what X-Admin-Key must hold; without it operators' endpoints are closed"
+        default=None,
+        min_length=16,
+        description="what X-Admin-Key must hold; without it operators' endpoints are closed",
     )
 
     experiments: FilePath | None = Field(default=None, description="experiments.yaml; no experiments when unset")
@@ -63,6 +67,24 @@ class Settings(BaseSettings):
     breaker_open_s: float = Field(default=10, gt=0, le=3600, description="how long, before one request tries it again")
     shadow_concurrency: int = Field(default=2, ge=1, le=64, description="calls to shadow targets at a time")
     shadow_queue: int = Field(default=1000, ge=1, description="faces that may wait for a shadow; 9 KiB each")
+
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///.run/outcomes.db"), description="where outcomes are kept; or postgresql://..."
+    )
+    subject_secret: SecretStr | None = Field(
+        default=None, min_length=16, description="key of the hash of subjects; a random one per process when unset"
+    )
+    retention_days: int = Field(default=90, ge=1, le=3650, description="outcomes are deleted after that")
+    outcome_buffer: int = Field(
+        default=50_000, ge=1000, description="rows (predictions and faces) that may wait to be written"
+    )
+    outcome_flush_s: float = Field(default=1, gt=0, le=60, description="a prediction is written after that time")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        parse_url(value.get_secret_value())
+        return value
 
     @field_validator("models", "labels", mode="before")
     @classmethod

@@ -126,12 +126,14 @@ OpenGateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture
-def open_gateway() -> OpenGateway:
+def open_gateway(tmp_path: Path) -> OpenGateway:
     """Opens a gateway for the model `residual`, with the given settings, and a client that calls it in this process."""
 
     @asynccontextmanager
     async def run(detector: FaceDetector | None = None, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(Settings(**{"models": ["residual"], "default_model": "residual", **settings}), detector)
+        database_url = f"sqlite:///{tmp_path}/outcomes.db"
+        defaults = {"models": ["residual"], "default_model": "residual", "database_url": database_url}
+        app = create_app(Settings(**{**defaults, **settings}), detector)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
