@@ -85,3 +85,5 @@ FEEDBACK_PROBLEMS = _problems(
     errors.OutcomesUnavailable,
 )
 REPORT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.InvalidParameter, errors.OutcomesUnavailable)
+ADMIN_PROBLEMS = _problems(*_ADMIN)
+ASSIGNMENT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.InvalidParameter)

@@ -54,5 +54,5 @@ def test_every_problem_is_documented(document: dict, path: str, method: str, sta
 
 def test_parameters_are_documented(document: dict) -> None:
     parameters = {item["name"]: item for item in document["paths"]["/predict"]["post"]["parameters"]}
-    assert set(parameters) == {"model", "version", "label", "max_faces", "min_face", "crop"}
+    assert set(parameters) == {"model", "version", "label", "max_faces", "min_face", "crop", "X-Variant"}
     assert all(item["description"] for item in parameters.values())
