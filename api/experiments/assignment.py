@@ -51,7 +51,7 @@ def shares(weights: Sequence[float]) -> tuple[int, ...]:
     return tuple(counts)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def allocate(names: tuple[str, ...], weights: tuple[float, ...], control: str) -> tuple[str, ...]:
     """The owner of each bucket. names and weights: one per variant, in the order of the file; control: one of names."""
     owners = [control] * BUCKETS
