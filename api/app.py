@@ -13,7 +13,7 @@ from api.gateway import open_gateway
 from api.metrics import Metrics
 from api.middleware import BodyLimit, RequestContext
 from api.outcomes.service import open_outcomes
-from api.routes import batch, experiments, feedback, health, models, predict, web
+from api.routes import batch, experiments, feedback, health, models, predict, reports, web
 from api.settings import Settings
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
@@ -43,7 +43,7 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
 
     app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
     install_error_handler(app, metrics)
-    for routes in (predict, batch, experiments, feedback, models, health, web):
+    for routes in (predict, batch, experiments, reports, feedback, models, health, web):
         app.include_router(routes.router)
 
     def body_limit(path: str) -> int:

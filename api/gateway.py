@@ -118,6 +118,8 @@ class Gateway:
                 faces = np.concatenate([result.found.tensor for result in prediction.results if result.found.boxes])
                 scores = Scores(prediction.version, prediction.classes, np.stack(probabilities))
                 self.shadows.submit(assignment.experiment, prediction_id, faces, scores)
+        if assignment is not None:
+            self.outcomes.note_split(assignment.experiment)
         self.outcomes.record(
             PredictionRecord(
                 id=prediction_id,

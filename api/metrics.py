@@ -60,6 +60,11 @@ class Metrics:
         self._outcomes_pruned = Counter(
             "emotion_outcomes_pruned", "Predictions deleted after the retention time.", registry=self.registry
         )
+        self._retention_success = Gauge(
+            "emotion_retention_last_success_timestamp_seconds",
+            "When this gateway last deleted what was past the retention time; 0 before the first time.",
+            registry=self.registry,
+        )
         self._feedback = Counter(
             "emotion_feedback",
             "Feedback taken, by experiment, variant and whether the prediction was right.",
@@ -99,6 +104,7 @@ class Metrics:
 
     def count_pruned_outcomes(self, predictions: int) -> None:
         self._outcomes_pruned.inc(predictions)
+        self._retention_success.set_to_current_time()
 
     def count_feedback(self, experiment: str | None, variant: str | None, *, correct: bool) -> None:
         self._feedback.labels(experiment or "", variant or "", str(correct).lower()).inc()

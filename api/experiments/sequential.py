@@ -40,8 +40,8 @@ def msprt_p(difference: float, variance: float) -> float:
     1 over the likelihood ratio of "difference ~ N(0, PRIOR_SD^2)" to "difference = 0" for a difference that is observed
     with that variance (Johari, Pekelis & Walsh 2022, "Always valid inference: continuous monitoring of A/B tests",
     Operations Research 70, arXiv:1512.04922). It is capped at 1 and asks for no memory of earlier looks. That the
-    estimated variance may stand for the true one is asymptotic: Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024, "Time-uniform
-    central limit theory and asymptotic confidence sequences", Annals of Statistics 52.
+    estimated variance may stand for the true one is asymptotic: Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas 2024,
+    "Time-uniform central limit theory and asymptotic confidence sequences", Annals of Statistics 52.
     """
     prior = PRIOR_SD**2
     log_ratio = 0.5 * log(variance / (variance + prior)) + prior * difference**2 / (2 * variance * (variance + prior))

@@ -72,7 +72,7 @@ def _prepare(engine: Engine) -> None:
         # The driver would begin transactions by itself, and too late: DDL and SELECT would stand outside of them.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        for pragma in ("synchronous = NORMAL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

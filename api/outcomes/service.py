@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from api.deadline import within
 from api.errors import InvalidParameter, OutcomesUnavailable, PredictionExpired, UnknownPrediction
+from api.experiments.config import Experiment
 from api.experiments.records import PredictionRecord
 from api.ids import made_at
 from api.metrics import Metrics
@@ -40,12 +41,17 @@ class Outcomes:
         """See OutcomeSink."""
         self._writer.record(prediction)
 
-    def note_split(self, experiment: str, control: str, weights: Mapping[str, float]) -> None:
-        """Call it at start-up and at every change of the configuration. Never blocks and never raises."""
-        self._writer.note_split(experiment, control, weights)
+    def note_split(self, experiment: Experiment) -> None:
+        """Take note of how an experiment divides its traffic; cheap where nothing has changed.
+
+        Call it before record(), so that no prediction is older than the split it belongs to. Never blocks and never
+        raises.
+        """
+        weights = dict(zip(experiment.variant_names, experiment.buckets, strict=True))
+        self._writer.note_split(experiment.name, experiment.control, weights)
 
     async def ready(self) -> None:
-        """Return when the tables are there. Raises OutcomesUnavailable when the database fails."""
+        """Return when the tables and the splits are there. Raises OutcomesUnavailable when the database fails."""
         await self._writer.settled()
 
     async def take_feedback(

@@ -53,6 +53,7 @@ class OutcomeWriter:
         self._flush_s = flush_s
         self._pending: dict[str, PredictionRecord] = {}
         self._splits: dict[str, Split] = {}
+        self._noted: dict[str, tuple[str, Mapping[str, float]]] = {}
         self._rows = 0
         self._migrated = False
         self._failures = 0
@@ -76,16 +77,21 @@ class OutcomeWriter:
         self._schedule()
 
     def note_split(self, experiment: str, control: str, weights: Mapping[str, float]) -> None:
-        """Tell the database how an experiment divides its traffic from now on. Never blocks and never raises."""
-        self._splits[experiment] = Split(experiment, control, dict(weights), datetime.now(UTC))
-        self._due.set()
+        """Tell the database how an experiment divides its traffic from now on. Never blocks and never raises.
+
+        Only a change since the last call costs anything.
+        """
+        if self._noted.get(experiment) != (control, weights):
+            self._noted[experiment] = (control, dict(weights))
+            self._splits[experiment] = Split(experiment, control, dict(weights), datetime.now(UTC))
+            self._due.set()
 
     async def settled(self, prediction_id: str | None = None) -> None:
-        """Return when the tables are there and this prediction is not, or no longer, waiting to be written.
+        """Return when the tables and splits are there and this prediction is not, or no longer, waiting to be written.
 
         Raises OutcomesUnavailable when the database fails.
         """
-        while not self._migrated or prediction_id in self._pending:
+        while not self._migrated or self._splits or prediction_id in self._pending:
             if self._failures or self._task.done():
                 raise OutcomesUnavailable("Outcomes cannot be stored at the moment.")
             self._due.set()

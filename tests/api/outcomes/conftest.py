@@ -1,5 +1,6 @@
 """Databases of both kinds, and what is recorded in them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.experiments.records import FaceRecord, PredictionRecord
 from api.ids import new_id
 from api.metrics import Metrics
+from api.outcomes import tables
 from api.outcomes.service import Outcomes, open_outcomes
 from api.settings import Settings
 
@@ -44,6 +46,18 @@ def value(metrics: Metrics) -> Callable[..., float]:
                 if sample.name == name and sample.labels == labels:
                     return sample.value
         raise KeyError(name)
+
+    return run
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Returns once the condition holds; fails after 30 seconds."""
+
+    async def run(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 - what is waited for is in another thread or process
+                await asyncio.sleep(0.01)
 
     return run
 
@@ -100,5 +114,38 @@ def rows() -> Callable[[Outcomes, Any], Awaitable[list[Any]]]:
     async def run(outcomes: Outcomes, table: Any) -> list[Any]:
         async with outcomes.store.readers.connect() as connection:
             return list(await connection.execute(table.select()))
+
+    return run
+
+
+@pytest.fixture
+def fill(make: Callable[..., PredictionRecord]) -> Callable[..., Awaitable[list[PredictionRecord]]]:
+    """Stores `count` predictions of one face each, of which the first `right` get feedback that agrees, the others
+    feedback that the face is sad; subjects: how many there are, one after the other."""
+
+    async def run(
+        outcomes: Outcomes, variant: str, count: int, right: int, subjects: int | None = None, **fields: Any
+    ) -> list[PredictionRecord]:
+        await outcomes.ready()
+        batch = [
+            make(
+                variant=variant, subject=None if subjects is None else f"{variant}{index * subjects // count}", **fields
+            )
+            for index in range(count)
+        ]
+        given = [
+            {
+                "prediction_id": prediction.id,
+                "face": 0,
+                "emotion": "happy" if index < right else "sad",
+                "correct": index < right,
+                "received_at": datetime.now(UTC),
+            }
+            for index, prediction in enumerate(batch)
+        ]
+        await outcomes.store.add(batch)
+        async with outcomes.store.engine.begin() as connection:
+            await connection.execute(tables.feedback.insert(), given)
+        return batch
 
     return run

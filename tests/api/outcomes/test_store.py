@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from api.experiments.records import FaceRecord
-from api.ids import new_id
 from api.outcomes import tables
 from api.outcomes.database import open_sync_engine, parse_url
 from api.outcomes.migrate import migrate
@@ -95,22 +94,23 @@ async def test_without_a_secret_subjects_are_hashed_with_a_random_one(
 
 
 async def test_retention_deletes_what_is_older_with_all_that_belongs_to_it(
-    outcomes: Outcomes, make: Callable, rows: Callable
+    outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, until: Callable
 ) -> None:
     now = datetime.now(UTC)
-    old = [make(created_at=now - timedelta(days=90, minutes=1), id=new_id(now - timedelta(days=90, minutes=1)))]
-    old *= 1
+    old = make(created_at=now - timedelta(days=90, minutes=1))
     young = make(created_at=now - timedelta(days=89))
     # More than are deleted at once.
     many = [make(created_at=now - timedelta(days=200, seconds=number)) for number in range(600)]
-    await outcomes.ready()
-    await outcomes.store.add([*old, young, *many])
+    # The retention job comes by at start-up.
+    await until(lambda: value("emotion_retention_last_success_timestamp_seconds") > 0)
+    await outcomes.store.add([old, young, *many])
     await outcomes.take_feedback(young.id, 0, emotion="happy", correct=None)
     assert await outcomes.prune() == 601
     assert [row.id for row in await rows(outcomes, tables.predictions)] == [young.id]
     assert len(await rows(outcomes, tables.faces)) == 1
     assert len(await rows(outcomes, tables.feedback)) == 1
     assert await outcomes.prune() == 0
+    assert value("emotion_outcomes_pruned_total") == 601
 
 
 async def test_a_batch_may_be_repeated(outcomes: Outcomes, make: Callable, rows: Callable) -> None:
@@ -124,9 +124,8 @@ async def test_a_batch_may_be_repeated(outcomes: Outcomes, make: Callable, rows:
 
 async def test_a_split_is_noted_when_it_changes(outcomes: Outcomes, rows: Callable) -> None:
     for weights in ({"a": 9000, "b": 1000}, {"a": 9000, "b": 1000}, {"a": 8000, "b": 2000}, {"a": 9000, "b": 1000}):
-        outcomes.note_split("race", "a", weights)
-        while outcomes._writer._splits:
-            await asyncio.shield(outcomes._writer._attempt)
+        outcomes._writer.note_split("race", "a", weights)
+        await outcomes.ready()
     noted = await rows(outcomes, tables.splits)
     assert [row.weights["b"] for row in noted] == [1000, 2000, 1000]
     present = (await outcomes.store.splits())["race"]
