@@ -41,6 +41,8 @@ async def test_the_json_example_runs_and_finds_a_face(client: httpx.AsyncClient,
         ("/predict/batch", "post", {"404", "408", "413", "415", "422", "500", "502", "503", "504"}),
         ("/models", "get", {"502", "503", "504"}),
         ("/readyz", "get", {"503"}),
+        ("/experiments", "get", {"401", "403"}),
+        ("/experiments/{name}/assignment", "get", {"401", "403", "404", "422"}),
     ],
 )
 def test_every_problem_is_documented(document: dict, path: str, method: str, statuses: set[str]) -> None:
