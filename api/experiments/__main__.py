@@ -121,7 +121,8 @@ def _show(found: Report) -> None:
     )
     console.print(
         f"Split since {found.split.since:%Y-%m-%d %H:%M} UTC: {split}; p {found.split.chi_square_p:.3g} at one look, "
-        f"{found.split.always_valid_p:.3g} at every look.",
+        f"{found.split.always_valid_p:.3g} at every look; "
+        f"{found.split.activity_p:.3g} that subjects ask equally often.",
         highlight=False,
     )
 

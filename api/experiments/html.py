@@ -102,7 +102,10 @@ def _comparisons(report: Report) -> str:
 
 def _split(report: Report) -> str:
     split = report.split
-    rows = [(name, f"{count:,}", f"{split.expected[name]:,.1f}") for name, count in split.observed.items()]
+    rows = [
+        (name, f"{count:,}", f"{split.expected[name]:,.1f}", f"{split.requests_per_subject[name]:.2f}")
+        for name, count in split.observed.items()
+    ]
     warning = (
         '<p class="advice broken" role="alert">Sample-ratio mismatch: the variants do not get what the weights give '
         "them. No comparison on this page can be trusted.</p>"
@@ -111,10 +114,10 @@ def _split(report: Report) -> str:
     )
     return (
         warning
-        + _table(("variant", "subjects", "expected"), rows, words=1)
+        + _table(("variant", "subjects", "expected", "requests of each"), rows, words=1)
         + f'<p class="quiet">Since {split.since:%Y-%m-%d %H:%M} UTC, when these weights took effect. '
         f"p at one look {split.chi_square_p:.3g} (alarm below 0.001), at every look {split.always_valid_p:.3g} "
-        "(alarm below 0.01).</p>"
+        f"(alarm below 0.01); p of equally many requests of each {split.activity_p:.3g} (alarm below 0.001).</p>"
     )
 
 

@@ -36,7 +36,7 @@ NOTES = [
     "accuracy, latency or emotions: the control's model gave the answer. A variant that falls back where it would "
     "have been wrong looks better than it is: mind its fallback_rate.",
     "Forced requests count nowhere. The split check counts from the last change of the weights on (chi-square; and a "
-    "sequential multinomial test, Lindon & Malek 2022).",
+    "sequential multinomial test, Lindon & Malek 2022; and whether subjects ask equally often, Welch 1951).",
 ]
 
 
@@ -171,11 +171,12 @@ def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: flo
 
 
 def _check_split(split: Split, variants: Mapping[str, Tally]) -> SplitCheck:
-    observed = {name: one.units for name, one in variants.items()}
+    observed = {name: one.activity.subjects for name, one in variants.items()}
     weights = [split.weights.get(name, 0.0) for name in variants]
     total = sum(observed.values())
     chi_square = sequential.chi_square_p(list(observed.values()), weights)
     always = sequential.split_p(list(observed.values()), weights)
+    activity = statistics.activity_p([one.activity for one in variants.values()])
     return SplitCheck(
         since=split.since,
         observed=observed,
@@ -184,13 +185,22 @@ def _check_split(split: Split, variants: Mapping[str, Tally]) -> SplitCheck:
         },
         chi_square_p=chi_square,
         always_valid_p=always,
-        broken=chi_square < CHI_SQUARE_ALPHA or always < SPLIT_ALPHA,
+        requests_per_subject={name: round(one.activity.mean, 3) for name, one in variants.items()},
+        activity_p=activity,
+        broken=chi_square < CHI_SQUARE_ALPHA or always < SPLIT_ALPHA or activity < CHI_SQUARE_ALPHA,
     )
 
 
 def _decide(
     control: str, others: int, split: SplitCheck, comparisons: Sequence[Comparison], effect: float
 ) -> tuple[Verdict, str]:
+    if split.broken and split.activity_p < CHI_SQUARE_ALPHA:
+        means = ", ".join(f"{name} {mean:.2f}" for name, mean in split.requests_per_subject.items())
+        return "broken split", (
+            f"Broken split: subjects of the variants do not send equally many requests ({means} each); find out "
+            "whether some are lost, or the variants themselves change how often people ask, and trust no comparison "
+            "until then."
+        )
     if split.broken:
         counts = ", ".join(
             f"{name} has {count:,} for {split.expected[name]:,.0f}" for name, count in split.observed.items()

@@ -91,13 +91,18 @@ class Comparison(BaseModel):
 
 
 class SplitCheck(BaseModel):
-    """Sample-ratio mismatch: do subjects fall to the variants by the weights? Since these took effect."""
+    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and do they ask equally often?
+
+    Since these weights took effect.
+    """
 
     since: datetime
     observed: dict[str, int] = Field(description="Subjects, and requests without one.")
     expected: dict[str, float]
     chi_square_p: PValue = Field(description="Of a single look; below 0.001 the split is broken.")
     always_valid_p: PValue = Field(description="Valid at every look; below 0.01 the split is broken.")
+    requests_per_subject: dict[str, float]
+    activity_p: PValue = Field(description="Of equally many requests per subject; below 0.001 the split is broken.")
     broken: bool
 
 

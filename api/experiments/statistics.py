@@ -5,10 +5,13 @@ effect, after which the usual formulas for independent observations apply (Rao &
 analysis of clustered binary data", Biometrics 48:577-585).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 
-from scipy.stats import norm
+from scipy.stats import chi2, norm
+
+_LEAST_SUBJECTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,41 @@ class Proportion:
     def effective(self) -> float:
         """Independent observations that would tell as much."""
         return self.n / self.design_effect
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """subjects with requests_i requests each. requests: their sum; squares: sum of requests_i^2."""
+
+    subjects: int
+    requests: int
+    squares: int
+
+    @property
+    def mean(self) -> float:
+        """Requests of one subject; 0 without any."""
+        return self.requests / self.subjects if self.subjects else 0.0
+
+    @property
+    def variance(self) -> float:
+        """Of one subject's requests; subjects must be 2 or more."""
+        return max(0.0, (self.squares - self.requests**2 / self.subjects) / (self.subjects - 1))
+
+
+def activity_p(variants: Sequence[Activity]) -> float:
+    """p-value of "subjects of every variant send equally many requests", whose variances may differ.
+
+    The weighted sum of squares of Welch 1951, "On the comparison of several mean values", Biometrika 38:330-336, with
+    its chi-square limit for large samples: variants of fewer than 100 subjects are left out, and so are those whose
+    subjects do not differ at all. With two variants it is the square of Welch's t.
+    """
+    large = [one for one in variants if one.subjects >= _LEAST_SUBJECTS and one.variance > 0]
+    if len(large) < 2:
+        return 1.0
+    weights = [one.subjects / one.variance for one in large]
+    mean = sum(weight * one.mean for weight, one in zip(weights, large, strict=True)) / sum(weights)
+    squares = sum(weight * (one.mean - mean) ** 2 for weight, one in zip(weights, large, strict=True))
+    return float(chi2.sf(squares, len(large) - 1))
 
 
 def wilson(rate: float, n: float, confidence: float = 0.95) -> Interval:

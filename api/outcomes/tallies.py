@@ -1,7 +1,7 @@
 """What a report counts, summed up by the database: no row of a prediction leaves it.
 
 A forced request was not assigned by the split, so it counts nowhere. A request that fell back was answered by the
-control's model: it counts for the variant that it was assigned to among requests, fallbacks and units, nowhere else.
+control's model: it counts for the variant that it was assigned to among requests, fallbacks and activity, nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from datetime import datetime
 from math import ceil
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, distinct, false, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from api.experiments.statistics import Proportion
+from api.experiments.statistics import Activity, Proportion
 from api.outcomes.tables import faces, feedback, predictions
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -24,7 +24,7 @@ _UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
 
 @dataclass(slots=True)
 class Tally:
-    """One variant. units: subjects, and requests without one, since the present split began.
+    """One variant. activity: of subjects (a request without one is one of its own) since the present split began.
 
     answers: requests by (model, version); emotions: faces by predicted emotion; latency_ms: by quantile; accuracy: over
     faces with feedback in clusters by unit, None without any; confusion: faces by (true, predicted) emotion, where the
@@ -33,7 +33,7 @@ class Tally:
 
     requests: int = 0
     fallbacks: int = 0
-    units: int = 0
+    activity: Activity = field(default_factory=lambda: Activity(0, 0, 0))
     faces: int = 0
     answers: dict[tuple[str, int], int] = field(default_factory=dict)
     emotions: dict[str, int] = field(default_factory=dict)
@@ -70,8 +70,8 @@ class _Reader:
             one = tallies.setdefault(row.variant, Tally())
             one.requests, one.fallbacks = row.requests, row.fallbacks
         current = and_(self._assigned, predictions.c.created_at >= since)
-        for row in await self._rows(current, func.count(distinct(_UNIT)).label("units")):
-            tallies[row.variant].units = row.units
+        for row in await self._connection.execute(_activity(current)):
+            tallies[row.variant].activity = Activity(*map(int, row[1:]))
         by_version = (predictions.c.model, predictions.c.version)
         for row in await self._rows(
             self._own,
@@ -123,6 +123,18 @@ class _Reader:
     async def _classes(self) -> tuple[str, ...]:
         newest = select(predictions.c.classes).where(self._own, predictions.c.faces > 0)
         return tuple(await self._connection.scalar(newest.order_by(predictions.c.created_at.desc()).limit(1)) or ())
+
+
+def _activity(current: ColumnElement[bool]) -> Select[Any]:
+    """Columns after the variant as in Activity."""
+    units = (
+        select(predictions.c.variant, func.count().label("n"))
+        .where(current)
+        .group_by(predictions.c.variant, _UNIT)
+        .subquery()
+    )
+    n = units.c.n
+    return select(units.c.variant, func.count(), func.sum(n), func.sum(n * n)).group_by(units.c.variant)
 
 
 def _clusters(own: ColumnElement[bool]) -> Select[Any]:

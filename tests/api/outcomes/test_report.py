@@ -165,7 +165,7 @@ async def test_the_split_is_judged_by_subjects_since_the_weights_changed(outcome
     await outcomes.store.add([make(variant="a") for _ in range(900)] + [make(variant="b") for _ in range(100)])
     split(outcomes, a=5000, b=5000)
     await outcomes.ready()
-    # One subject that asks all the time is one subject.
+    # One subject that asks all the time is one subject, and there are too few to say how often they ask.
     await outcomes.store.add(
         [make(variant="a", subject=f"a{index}") for index in range(50)]
         + [make(variant="b", subject=f"b{index}") for index in range(50)]
@@ -175,6 +175,24 @@ async def test_the_split_is_judged_by_subjects_since_the_weights_changed(outcome
     assert found.split.observed == found.split.expected == {"a": 50, "b": 50}
     assert not found.split.broken
     assert [one.requests for one in found.variants] == [950, 450]
+
+
+async def test_requests_that_get_lost_from_subjects_break_the_split(outcomes: Outcomes, make: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await outcomes.ready()
+
+    def ask(variant: str, times: int) -> list:
+        return [make(variant=variant, subject=f"{variant}{subject}") for subject in range(150) for _ in range(times)]
+
+    await outcomes.store.add(ask("a", 4) + ask("b", 4) + [make(variant=v, subject=f"{v}0") for v in "ab"])
+    found = await report(outcomes)
+    assert found.split.observed == {"a": 150, "b": 150}
+    assert not found.split.broken
+    await outcomes.store.add(ask("a", 1))
+    found = await report(outcomes)
+    assert found.split.requests_per_subject == {"a": 5.007, "b": 4.007}
+    assert (found.split.chi_square_p, found.split.broken, found.verdict) == (1, True, "broken split")
+    assert "do not send equally many requests (a 5.01, b 4.01 each)" in found.advice
 
 
 async def test_more_variants_share_the_alpha_and_old_ones_stay(outcomes: Outcomes, fill: Callable) -> None:

@@ -4,10 +4,10 @@ from math import exp
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, chi2_contingency, norm
+from scipy.stats import binomtest, chi2_contingency, norm, ttest_ind
 
 from api.experiments import sequential, statistics
-from api.experiments.statistics import Proportion
+from api.experiments.statistics import Activity, Proportion
 
 
 def independent(successes: int, n: int) -> Proportion:
@@ -189,6 +189,24 @@ def test_the_split_test_of_known_cases() -> None:
         assert test([900, 100, 1], [9, 1, 0]) == 0
         assert test([0, 0], [1, 1]) == 1
         assert test([5], [10_000]) == 1
+
+
+def test_activity_p_is_welchs_and_holds_its_level() -> None:
+    generator = np.random.default_rng(6)
+
+    def activity(requests: np.ndarray) -> Activity:
+        return Activity(len(requests), int(requests.sum()), int((requests**2).sum()))
+
+    one, other = 1 + generator.poisson(3, 4000), 1 + generator.poisson(3.2, 5000)
+    ours = statistics.activity_p([activity(one), activity(other)])
+    assert ours == pytest.approx(ttest_ind(one, other, equal_var=False).pvalue, rel=0.05)
+    once = activity(np.ones(500, int))
+    assert statistics.activity_p([once, once]) == 1
+    assert statistics.activity_p([activity(one), activity(other[:99])]) == 1
+    alarms = [
+        statistics.activity_p([activity(generator.geometric(0.3, 300)) for _ in range(3)]) < 0.05 for _ in range(1000)
+    ]
+    assert np.mean(alarms) == pytest.approx(0.05, abs=0.03)
 
 
 def test_the_split_test_under_daily_looks() -> None:
