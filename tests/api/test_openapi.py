@@ -43,6 +43,8 @@ async def test_the_json_example_runs_and_finds_a_face(client: httpx.AsyncClient,
         ("/readyz", "get", {"503"}),
         ("/experiments", "get", {"401", "403"}),
         ("/experiments/{name}/assignment", "get", {"401", "403", "404", "422"}),
+        ("/experiments/{name}/report", "get", {"401", "403", "404", "422", "503"}),
+        ("/feedback", "post", {"401", "403", "404", "410", "413", "422", "503"}),
     ],
 )
 def test_every_problem_is_documented(document: dict, path: str, method: str, statuses: set[str]) -> None:

@@ -23,6 +23,10 @@ def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) 
         ({"port": 70000}, "port"),
         ({"models": "[oops"}, "not a JSON list"),
         ({"model_server_ca": "/nowhere.pem", "model_server_tls": True}, "model_server_ca"),
+        ({"database_url": "mysql://me:hunter2@host/db"}, "mysql is none of sqlite, postgresql"),
+        ({"database_url": "sqlite://"}, "SQLite needs a file"),
+        ({"subject_secret": "short"}, "subject_secret"),
+        ({"retention_days": 0}, "retention_days"),
         ({"prot": 1}, "prot"),
     ],
 )
