@@ -13,7 +13,7 @@ from pydantic_settings import SettingsError
 from api.app import create_app
 from api.experiments.config import ExperimentsError
 from api.logs import configure_logging
-from api.settings import Settings
+from api.settings import Settings, explain
 
 logger = logging.getLogger("api")
 
@@ -23,7 +23,7 @@ def main() -> int:
     try:
         settings = Settings()
     except (ValidationError, SettingsError) as error:
-        for line in _explain(error):
+        for line in explain(error):
             print(line, file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
@@ -48,16 +48,6 @@ def main() -> int:
     config = uvicorn.Config(app, log_config=None, access_log=False)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
-
-
-def _explain(error: ValidationError | SettingsError) -> list[str]:
-    if isinstance(error, SettingsError):
-        return [str(error)]
-    lines = []
-    for item in error.errors():
-        name = "_".join(("EMOTION", *map(str, item["loc"][:1]))).upper() + ": " if item["loc"] else ""
-        lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
-    return lines
 
 
 if __name__ == "__main__":

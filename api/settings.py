@@ -7,8 +7,8 @@ import json
 import os
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from api.outcomes.database import parse_url
 
@@ -127,3 +127,14 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest body of a single image: base64 grows it by a third, multipart or JSON adds up to 64 KiB."""
         return self.max_image_bytes * 4 // 3 + 64 * 2**10
+
+
+def explain(error: ValidationError | SettingsError) -> list[str]:
+    """One line for each wrong setting, without its value: it may be a secret."""
+    if isinstance(error, SettingsError):
+        return [str(error)]
+    lines = []
+    for item in error.errors():
+        name = "_".join(("EMOTION", *map(str, item["loc"][:1]))).upper() + ": " if item["loc"] else ""
+        lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
+    return lines

@@ -21,7 +21,7 @@ from api.experiments.report_schema import Report, VariantReport
 from api.outcomes.database import open_engine, parse_url
 from api.outcomes.migrate import migrate
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore
-from api.settings import Settings
+from api.settings import Settings, explain
 
 app = typer.Typer(
     help="Outcomes of A/B experiments, in the database of EMOTION_DATABASE_URL.",
@@ -70,7 +70,7 @@ def _run(work: Callable[[OutcomeStore, Settings], Awaitable[Result]]) -> Result:
     try:
         settings = Settings()
     except (ValidationError, SettingsError) as error:
-        _fail(str(error))
+        _fail("\n".join(explain(error)))
     url = parse_url(settings.database_url.get_secret_value())
 
     async def run() -> Result:

@@ -331,6 +331,14 @@ async def test_the_command_line(
     assert (await run("report", "race")).exit_code == 3
 
 
+def test_the_command_line_with_wrong_settings_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_DATABASE_URL", "mysql://me:hunter2@host/nowhere")
+    failed = CliRunner().invoke(command_line, ["report", "race"])
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[0].startswith("EMOTION_DATABASE_URL: mysql is none of sqlite, postgresql")
+    assert "hunter2" not in failed.output
+
+
 async def test_the_command_line_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOTION_DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:9/nowhere")
     failed = CliRunner().invoke(command_line, ["report", "race"])
