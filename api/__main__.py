@@ -11,21 +11,27 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from api.app import create_app
+from api.experiments.config import ExperimentsError
 from api.logs import configure_logging
-from api.settings import Settings
+from api.settings import Settings, explain
 
 logger = logging.getLogger("api")
 
 
 def main() -> int:
-    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for wrong settings."""
+    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for wrong settings or experiments."""
     try:
         settings = Settings()
     except (ValidationError, SettingsError) as error:
-        for line in _explain(error):
+        for line in explain(error):
             print(line, file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        app = create_app(settings)
+    except ExperimentsError as error:
+        print(error, file=sys.stderr)
+        return 2
     try:
         # Bound here, because uvicorn would say only after start-up, amid other lines, that the port is taken.
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -39,19 +45,9 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
+    config = uvicorn.Config(app, log_config=None, access_log=False)
     uvicorn.Server(config).run(sockets=[listener])
     return 0
-
-
-def _explain(error: ValidationError | SettingsError) -> list[str]:
-    if isinstance(error, SettingsError):
-        return [str(error)]
-    lines = []
-    for item in error.errors():
-        name = "_".join(("EMOTION", *map(str, item["loc"][:1]))).upper() + ": " if item["loc"] else ""
-        lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
-    return lines
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from api.errors import install_error_handler
+from api.experiments.watcher import Experiments
 from api.faces import FaceDetector, HaarDetector
 from api.gateway import open_gateway
 from api.metrics import Metrics
 from api.middleware import BodyLimit, RequestContext
-from api.routes import batch, health, models, predict, web
+from api.outcomes.service import open_outcomes
+from api.routes import batch, experiments, feedback, health, models, predict, reports, web
 from api.settings import Settings
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
@@ -21,19 +23,27 @@ Errors are `application/problem+json` (RFC 9457); their `type` is stable.
 
 
 def create_app(settings: Settings, detector: FaceDetector | None = None) -> FastAPI:
-    """Build the application; its lifespan opens and closes what it owns. detector: Haar when None."""
+    """Build the application; its lifespan opens and closes what it owns. detector: Haar when None.
+
+    Raises ExperimentsError when the settings name an experiments.yaml that is invalid.
+    """
     metrics = Metrics()
+    running = Experiments(settings.experiments, settings.models, metrics.experiments)
     face_detector = detector or HaarDetector(settings.detect_side)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_gateway(settings, metrics, face_detector) as gateway:
+        # The outcomes close last: they take what the gateway's last answers record.
+        async with (
+            open_outcomes(settings, metrics) as outcomes,
+            open_gateway(settings, metrics, face_detector, running, outcomes) as gateway,
+        ):
             app.state.gateway = gateway
             yield
 
     app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
     install_error_handler(app, metrics)
-    for routes in (predict, batch, models, health, web):
+    for routes in (predict, batch, experiments, reports, feedback, models, health, web):
         app.include_router(routes.router)
 
     def body_limit(path: str) -> int:

@@ -42,12 +42,18 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
 )
 
 
+# Channels to one target share their connections otherwise.
+_OWN_CONNECTIONS: tuple[tuple[str, str | int], ...] = (("grpc.use_local_subchannel_pool", 1),)
+
+
 def open_channel(target: str, *, tls: bool, ca_file: Path | None) -> grpc.aio.Channel:
     """Open one channel within the running event loop; it connects by itself at the first call.
 
-    ca_file: PEM of the authority to trust; None trusts gRPC's own list.
+    Neither connections nor the retry budget are shared with other channels to the same target. ca_file: PEM of the
+    authority to trust; None trusts gRPC's own list.
     """
+    options = _OPTIONS + _OWN_CONNECTIONS
     if not tls:
-        return grpc.aio.insecure_channel(target, _OPTIONS)
+        return grpc.aio.insecure_channel(target, options)
     ca = ca_file.read_bytes() if ca_file else None
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(ca), _OPTIONS)
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(ca), options)

@@ -8,11 +8,12 @@ from api.errors import ServiceError
 
 
 @asynccontextmanager
-async def within(seconds: float, error: ServiceError) -> AsyncIterator[None]:
-    """Cancel the body after `seconds` and raise `error` in its place."""
+async def within(seconds: float, error: ServiceError) -> AsyncIterator[float]:
+    """Cancel the body after `seconds` and raise `error` in its place; yields when that is, in the loop's time."""
+    deadline = asyncio.get_running_loop().time() + seconds
     try:
-        async with asyncio.timeout(seconds) as timeout:
-            yield
+        async with asyncio.timeout_at(deadline) as timeout:
+            yield deadline
     except TimeoutError as expired:
         if not timeout.expired():
             raise

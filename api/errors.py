@@ -6,15 +6,21 @@
     │   ├── UnreadableImage     400  empty, truncated or corrupt
     │   ├── UnsupportedFormat   415  none of the formats we read
     │   └── TooLarge            413  over the byte or pixel limit
+    ├── Unauthorized            401  the admin key is missing or wrong
+    ├── AdminDisabled           403  the gateway has no admin key
     ├── UploadTimeout           408  the client sent its body too slowly
     ├── NotServed
     │   ├── UnknownModel        404
     │   ├── UnknownVersion      404
-    │   └── UnknownLabel        404
+    │   ├── UnknownLabel        404
+    │   └── UnknownExperiment   404
+    ├── UnknownPrediction       404
+    ├── PredictionExpired       410  past the retention time
     ├── Unavailable             503  with Retry-After
     │   ├── ModelServerUnavailable   unreachable, or refusing work
     │   ├── VersionNotLoaded         known to the model server, not AVAILABLE
     │   ├── Overloaded               the gateway's own queue is full
+    │   ├── OutcomesUnavailable      the outcome database is down, slow or full
     │   └── NotReady                 the answer of /readyz
     ├── DeadlineExceeded        504
     ├── BadModelAnswer          502  the model server broke the model contract
@@ -111,6 +117,25 @@ class TooLarge(ImageError):
         super().__init__(f"{what} {measured}; the limit is {limit:,} {unit}.", **members)
 
 
+class Unauthorized(ServiceError):
+    """header: the name of the request header that must carry the key."""
+
+    status, slug, title = 401, "unauthorized", "Unauthorized"
+
+    def __init__(self, detail: str, *, header: str) -> None:
+        super().__init__(detail)
+        self._header = header
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # RFC 9110 wants a challenge with every 401; no registered scheme stands for a key in a header.
+        return {"WWW-Authenticate": f'ApiKey realm="admin", header="{self._header}"'}
+
+
+class AdminDisabled(ServiceError):
+    status, slug, title = 403, "admin-disabled", "Admin endpoints disabled"
+
+
 class UploadTimeout(ServiceError):
     status, slug, title = 408, "upload-timeout", "Upload timeout"
 
@@ -139,6 +164,18 @@ class UnknownLabel(NotServed):
     slug, title, thing = "unknown-label", "Unknown label", "label"
 
 
+class UnknownExperiment(NotServed):
+    slug, title, thing = "unknown-experiment", "Unknown experiment", "experiment"
+
+
+class UnknownPrediction(ServiceError):
+    status, slug, title = 404, "unknown-prediction", "Unknown prediction"
+
+
+class PredictionExpired(ServiceError):
+    status, slug, title = 410, "prediction-expired", "Prediction expired"
+
+
 class Unavailable(ServiceError):
     """Worth trying again: carries Retry-After, in seconds."""
 
@@ -162,6 +199,12 @@ class VersionNotLoaded(Unavailable):
 
 class Overloaded(Unavailable):
     slug, title = "overloaded", "Overloaded"
+
+
+class OutcomesUnavailable(Unavailable):
+    slug, title = "outcomes-unavailable", "Outcomes unavailable"
+    # By then a failing database has been tried again.
+    retry_after_s = 5
 
 
 class NotReady(Unavailable):

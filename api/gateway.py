@@ -1,8 +1,9 @@
-"""What one running gateway owns, and the two steps of a prediction: find the faces, score them."""
+"""What one running gateway owns, and the steps of a prediction: find the faces, score them, take note of the answer."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
 
@@ -11,9 +12,15 @@ from numpy.typing import NDArray
 
 from api.channel import open_channel
 from api.cpu import CpuPool
+from api.experiments.breaker import Breakers
+from api.experiments.records import FaceRecord, PredictionRecord
+from api.experiments.shadow import Shadows
+from api.experiments.split import Assignment, Split
+from api.experiments.watcher import Experiments
 from api.faces import FaceDetector
 from api.metrics import Metrics
-from api.model_client import ModelClient, Target
+from api.model_client import ModelClient, Scores, Target
+from api.outcomes.service import Outcomes
 from api.pipeline import FaceFinder, FaceOptions, FoundFaces
 from api.settings import Settings
 
@@ -36,16 +43,46 @@ class Prediction:
     stages_ms: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """target: the one that answered; assignment: None outside an experiment; fallback: the control stood in."""
+
+    prediction: Prediction
+    target: Target
+    assignment: Assignment | None
+    fallback: bool
+
+    @property
+    def experiment(self) -> str | None:
+        return self.assignment.experiment.name if self.assignment else None
+
+    @property
+    def variant(self) -> str | None:
+        return self.assignment.variant.name if self.assignment else None
+
+
 class Gateway:
     """Use it through open_gateway()."""
 
     def __init__(
-        self, settings: Settings, metrics: Metrics, pool: CpuPool, finder: FaceFinder, client: ModelClient
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        pool: CpuPool,
+        finder: FaceFinder,
+        client: ModelClient,
+        experiments: Experiments,
+        shadows: Shadows,
+        outcomes: Outcomes,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.pool = pool
         self.client = client
+        self.experiments = experiments
+        self.split = Split(Breakers(settings.breaker_failures, settings.breaker_open_s), metrics.experiments)
+        self.shadows = shadows
+        self.outcomes = outcomes
         self._finder = finder
 
     async def find_faces(self, images: Sequence[bytes], options: FaceOptions) -> list[FoundFaces | Exception]:
@@ -54,6 +91,51 @@ class Gateway:
         Raises Overloaded.
         """
         return await self.pool.map(partial(self._finder.find, options=options), images)
+
+    async def answer(self, found: Sequence[FoundFaces], asked: Target | Assignment, deadline: float) -> Answer:
+        """Score the faces of all images by the target, or by the variant and, where it fails, by the control.
+
+        deadline: of the request, in the loop's time. Raises what ModelClient.predict() raises.
+        """
+        if isinstance(asked, Target):
+            return Answer(await self.score(found, asked), asked, None, False)
+        prediction, target, fallback = await self.split.answer(asked, partial(self.score, found), deadline)
+        return Answer(prediction, target, asked, fallback)
+
+    async def conclude(self, answer: Answer, prediction_id: str, latency_s: float) -> None:
+        """Take note of an answer that has been sent: metrics, shadows and the outcome store. Never waits."""
+        prediction, assignment = answer.prediction, answer.assignment
+        probabilities = [row for result in prediction.results for row in result.probabilities]
+        if assignment is not None:
+            self.metrics.experiments.count_request(
+                assignment.experiment.name,
+                assignment.variant.name,
+                forced=assignment.forced,
+                faces=len(probabilities),
+                seconds=latency_s,
+            )
+            if probabilities and assignment.experiment.shadow:
+                faces = np.concatenate([result.found.tensor for result in prediction.results if result.found.boxes])
+                scores = Scores(prediction.version, prediction.classes, np.stack(probabilities))
+                self.shadows.submit(assignment.experiment, prediction_id, faces, scores)
+        if assignment is not None:
+            self.outcomes.note_split(assignment.experiment)
+        self.outcomes.record(
+            PredictionRecord(
+                id=prediction_id,
+                created_at=datetime.now(UTC),
+                experiment=answer.experiment,
+                variant=answer.variant,
+                fallback=answer.fallback,
+                forced=assignment is not None and assignment.forced,
+                model=answer.target.model,
+                version=prediction.version,
+                subject=assignment.subject if assignment else None,
+                classes=prediction.classes,
+                faces=tuple(_face_record(prediction.classes, row) for row in probabilities),
+                latency_ms=latency_s * 1000,
+            )
+        )
 
     async def score(self, found: Sequence[FoundFaces], target: Target) -> Prediction:
         """Score the faces of all images in one call. Raises what ModelClient.predict() raises."""
@@ -87,14 +169,35 @@ class Gateway:
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings, metrics: Metrics, detector: FaceDetector) -> AsyncIterator[Gateway]:
-    """Open the channel and the pool in the running event loop, so after any fork; close them at the end."""
+async def open_gateway(
+    settings: Settings, metrics: Metrics, detector: FaceDetector, experiments: Experiments, outcomes: Outcomes
+) -> AsyncIterator[Gateway]:
+    """Open channels and the pool in the running event loop, so after any fork; close them at the end."""
     pool = CpuPool(settings.cpu_workers, settings.cpu_queue)
-    channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
     finder = FaceFinder(detector, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    client = ModelClient(channel, timeout_s=settings.model_timeout_s, models=settings.models, labels=settings.labels)
+    async with _open_client(settings) as client, _open_client(settings) as shadow_client:
+        shadows = Shadows(
+            shadow_client,
+            metrics.experiments,
+            concurrency=settings.shadow_concurrency,
+            queue_faces=settings.shadow_queue,
+        )
+        try:
+            async with experiments.watched(settings.experiments_poll_s), shadows.running():
+                yield Gateway(settings, metrics, pool, finder, client, experiments, shadows, outcomes)
+        finally:
+            pool.close()
+
+
+@asynccontextmanager
+async def _open_client(settings: Settings) -> AsyncIterator[ModelClient]:
+    channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
     try:
-        yield Gateway(settings, metrics, pool, finder, client)
+        yield ModelClient(channel, timeout_s=settings.model_timeout_s, models=settings.models, labels=settings.labels)
     finally:
-        pool.close()
         await channel.close()
+
+
+def _face_record(classes: Sequence[str], row: NDArray[np.float32]) -> FaceRecord:
+    likeliest = int(row.argmax())
+    return FaceRecord(classes[likeliest], float(row[likeliest]), tuple(map(float, row)))

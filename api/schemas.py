@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 # FileReader.readAsDataURL gives web pages that prefix; it is ignored, for the content tells the format.
 Base64Image = Annotated[str, Field(description="base64 of the image file, with or without `data:image/...;base64,`")]
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Label = Name
 Probability = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
 
@@ -70,10 +71,16 @@ class Timing(BaseModel):
     total: Milliseconds
 
 
-class PredictResponse(BaseModel):
+class _Answer(BaseModel):
     id: str = Field(description="Names this prediction.")
-    image: ImageOut
+    experiment: str | None = Field(description="The experiment that this request was part of, if any.")
+    variant: str | None = Field(description="The variant it was given.")
+    fallback: bool = Field(description="The variant failed, and the control variant answered for it.")
     model: ModelOut
+
+
+class PredictResponse(_Answer):
+    image: ImageOut
     faces: list[FaceOut] = Field(description="Largest first; empty when no face was found.")
     timing_ms: Timing
 
@@ -104,9 +111,7 @@ class FileProblem(_FileResult):
     problem: Problem
 
 
-class BatchResponse(BaseModel):
-    id: str
-    model: ModelOut
+class BatchResponse(_Answer):
     results: list[FileFaces | FileProblem] = Field(description="One per file, in the order given.")
     timing_ms: Timing
 
@@ -127,6 +132,66 @@ class ModelVersions(BaseModel):
 
 class ModelsResponse(BaseModel):
     models: list[ModelVersions]
+
+
+class SubjectOut(BaseModel):
+    """One of both is set."""
+
+    header: str | None
+    cookie: str | None
+
+
+class _ModelChoiceOut(BaseModel):
+    name: str
+    model: str
+    version: int | None
+    label: str | None
+
+
+class VariantOut(_ModelChoiceOut):
+    weight: float
+    share: Probability = Field(description="Part of the subjects, in steps of 1/10,000.")
+    circuit: Literal["closed", "open", "half-open"] = Field(
+        description="`closed`: it is asked; `open`: the control answers for it; `half-open`: one request tries it."
+    )
+
+
+class ShadowOut(_ModelChoiceOut):
+    """Counts are of this gateway process since it started."""
+
+    share: Probability = Field(description="Part of the answers that are shadowed.")
+    results: int = Field(description="Answers that the target scored, too.")
+    faces: int
+    agreement: Probability | None = Field(description="Part of the faces that got the same emotion.")
+    divergence: Probability | None = Field(
+        description="Mean Jensen-Shannon divergence to the answer, bits per face: 0 when equal, 1 when disjoint."
+    )
+    dropped: int = Field(description="Answers not shadowed, as the queue was full.")
+    errors: int = Field(description="Answers that the target failed on.")
+
+
+class ExperimentOut(BaseModel):
+    name: str
+    state: Literal["scheduled", "running", "ended"]
+    start: AwareDatetime
+    end: AwareDatetime | None
+    subject: SubjectOut = Field(description="The header or cookie that says who asks.")
+    control: str
+    variants: list[VariantOut]
+    shadow: list[ShadowOut]
+
+
+class ExperimentsResponse(BaseModel):
+    experiments: list[ExperimentOut]
+    error: str | None = Field(
+        description="Why experiments.yaml, as it is now, is not in use; what is listed is then the last valid one."
+    )
+
+
+class AssignmentOut(BaseModel):
+    experiment: str
+    bucket: int = Field(ge=0, lt=10_000, description="SHA-256 of `salt:subject`, modulo 10,000.")
+    variant: str
 
 
 class Health(BaseModel):

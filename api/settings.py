@@ -7,8 +7,10 @@ import json
 import os
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from api.outcomes.database import parse_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -52,6 +54,37 @@ class Settings(BaseSettings):
 
     cpu_workers: int = Field(default=os.cpu_count() or 1, ge=1, le=256, description="threads that decode and detect")
     cpu_queue: int = Field(default=32, ge=0, description="images that may wait for a worker before new ones get 503")
+
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="what X-Admin-Key must hold; without it operators' endpoints are closed",
+    )
+
+    experiments: FilePath | None = Field(default=None, description="experiments.yaml; no experiments when unset")
+    experiments_poll_s: float = Field(default=1, gt=0, le=3600, description="how often the file is looked at")
+    breaker_failures: int = Field(default=5, ge=1, description="failures in a row after which a variant is left alone")
+    breaker_open_s: float = Field(default=10, gt=0, le=3600, description="how long, before one request tries it again")
+    shadow_concurrency: int = Field(default=2, ge=1, le=64, description="calls to shadow targets at a time")
+    shadow_queue: int = Field(default=1000, ge=1, description="faces that may wait for a shadow; 9 KiB each")
+
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///.run/outcomes.db"), description="where outcomes are kept; or postgresql://..."
+    )
+    subject_secret: SecretStr | None = Field(
+        default=None, min_length=16, description="key of the hash of subjects; a random one per process when unset"
+    )
+    retention_days: int = Field(default=90, ge=1, le=3650, description="outcomes are deleted after that")
+    outcome_buffer: int = Field(
+        default=50_000, ge=1000, description="rows (predictions and faces) that may wait to be written"
+    )
+    outcome_flush_s: float = Field(default=1, gt=0, le=60, description="a prediction is written after that time")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        parse_url(value.get_secret_value())
+        return value
 
     @field_validator("models", "labels", mode="before")
     @classmethod
@@ -99,3 +132,14 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest body of a single image: base64 grows it by a third, multipart or JSON adds up to 64 KiB."""
         return self.max_image_bytes * 4 // 3 + 64 * 2**10
+
+
+def explain(error: ValidationError | SettingsError) -> list[str]:
+    """One line for each wrong setting, without its value: it may be a secret."""
+    if isinstance(error, SettingsError):
+        return [str(error)]
+    lines = []
+    for item in error.errors():
+        name = "_".join(("EMOTION", *map(str, item["loc"][:1]))).upper() + ": " if item["loc"] else ""
+        lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
+    return lines

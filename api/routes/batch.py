@@ -1,16 +1,16 @@
 """POST /predict/batch: the faces of several images in one call to the model server."""
 
-import uuid
 from time import perf_counter
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, BackgroundTasks, Request
 
 from api.deadline import within
 from api.errors import DeadlineExceeded, UploadTimeout, as_service_error
 from api.gateway import Gateway, ImageResult
+from api.ids import new_id
 from api.pipeline import FoundFaces
 from api.routes import openapi
-from api.routes.dependencies import GatewayDep, OptionsDep, TargetDep
+from api.routes.dependencies import AskedDep, GatewayDep, OptionsDep
 from api.routes.rendering import faces_out, image_out, model_out, timing_out
 from api.schemas import BatchResponse, FileFaces, FileProblem, Problem
 from api.uploads import read_batch
@@ -26,17 +26,20 @@ router = APIRouter(tags=["predict"])
     responses=openapi.BATCH_PROBLEMS,
     openapi_extra={"requestBody": openapi.BATCH_BODY},
 )
-async def predict_batch(request: Request, gateway: GatewayDep, target: TargetDep, options: OptionsDep) -> BatchResponse:
+async def predict_batch(
+    request: Request, gateway: GatewayDep, asked: AskedDep, options: OptionsDep, background: BackgroundTasks
+) -> BatchResponse:
     """Send the images as form field `files`, repeated: each gets its faces or its problem, in that order."""
     start = perf_counter()
     settings = gateway.settings
     async with within(settings.upload_timeout_s, UploadTimeout("The body took too long to arrive.")):
         uploads = await read_batch(request, settings.max_batch_files)
     late = DeadlineExceeded(f"No answer within {settings.request_timeout_s:g} s.")
-    async with within(settings.request_timeout_s, late):
+    async with within(settings.request_timeout_s, late) as deadline:
         outcomes = await gateway.find_faces([upload.content for upload in uploads], options)
         found = [outcome for outcome in outcomes if isinstance(outcome, FoundFaces)]
-        prediction = await gateway.score(found, target)
+        answer = await gateway.answer(found, asked, deadline)
+    prediction = answer.prediction
     scored = iter(prediction.results)
     results = [
         _problem(gateway, index, upload.filename, outcome)
@@ -44,12 +47,17 @@ async def predict_batch(request: Request, gateway: GatewayDep, target: TargetDep
         else _faces(index, upload.filename, next(scored), prediction.classes)
         for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True))
     ]
-    return BatchResponse(
-        id=uuid.uuid4().hex,
-        model=model_out(target, prediction.version),
+    response = BatchResponse(
+        id=new_id(),
+        experiment=answer.experiment,
+        variant=answer.variant,
+        fallback=answer.fallback,
+        model=model_out(answer),
         results=results,
         timing_ms=timing_out(prediction.stages_ms, perf_counter() - start),
     )
+    background.add_task(gateway.conclude, answer, response.id, perf_counter() - start)
+    return response
 
 
 def _problem(gateway: Gateway, index: int, filename: str | None, outcome: Exception) -> FileProblem:

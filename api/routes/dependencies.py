@@ -1,10 +1,13 @@
 """What endpoints ask for by type."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 
 from api.errors import InvalidParameter, UnknownModel
+from api.experiments.config import SubjectSource
+from api.experiments.split import FORCE_HEADER, Assignment, assign
 from api.gateway import Gateway
 from api.model_client import Target
 from api.pipeline import FaceOptions
@@ -21,7 +24,7 @@ GatewayDep = Annotated[Gateway, Depends(_gateway)]
 QueryDep = Annotated[PredictQuery, Query()]
 
 
-def choose_target(query: QueryDep, gateway: GatewayDep) -> Target:
+def choose_target(query: PredictQuery, gateway: Gateway) -> Target:
     """What to ask, from the query or the settings' defaults. Raises InvalidParameter or UnknownModel."""
     if query.version is not None and query.label is not None:
         message = "give version or label, not both"
@@ -33,6 +36,41 @@ def choose_target(query: QueryDep, gateway: GatewayDep) -> Target:
     if query.version is None and query.label is None:
         return default_target(gateway.settings, model)
     return Target(model, query.version, query.label)
+
+
+def choose(
+    request: Request,
+    query: QueryDep,
+    gateway: GatewayDep,
+    variant: Annotated[
+        str | None,
+        Header(alias=FORCE_HEADER, description="Variant of the running experiment to get, whatever its split says."),
+    ] = None,
+) -> Target | Assignment:
+    """A variant of the running experiment, unless the request names a model, version or label, or none runs.
+
+    Raises what choose_target() raises, and InvalidParameter for a variant that cannot be had.
+    """
+    target = choose_target(query, gateway)
+    if not {query.model, query.version, query.label} <= {None}:
+        if variant is not None:
+            raise InvalidParameter({FORCE_HEADER: "not together with model, version or label"})
+        return target
+    experiment = gateway.experiments.current.running(datetime.now(UTC))
+    if experiment is None:
+        if variant is not None:
+            raise InvalidParameter({FORCE_HEADER: "no experiment is running"})
+        return target
+    return assign(experiment, _subject(request, experiment.subject), variant)
+
+
+def _subject(request: Request, source: SubjectSource) -> str | None:
+    if source.header is not None:
+        given = request.headers.get(source.header)
+    else:
+        given = request.cookies.get(source.cookie or "")
+    # An empty one would put everybody who sends it into the same bucket.
+    return given or None
 
 
 def default_target(settings: Settings, model: str) -> Target:
@@ -52,5 +90,5 @@ def face_options(query: QueryDep, gateway: GatewayDep) -> FaceOptions:
     )
 
 
-TargetDep = Annotated[Target, Depends(choose_target)]
+AskedDep = Annotated[Target | Assignment, Depends(choose)]
 OptionsDep = Annotated[FaceOptions, Depends(face_options)]

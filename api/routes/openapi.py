@@ -75,3 +75,15 @@ PREDICT_PROBLEMS = _problems(errors.UnreadableImage, *_SHARED, errors.DetectorFa
 BATCH_PROBLEMS = _problems(*_SHARED, errors.InternalError)
 MODELS_PROBLEMS = _problems(*_MODEL_SERVER)
 READY_PROBLEMS = _problems(errors.NotReady)
+_ADMIN = (errors.AdminDisabled, errors.Unauthorized)
+FEEDBACK_PROBLEMS = _problems(
+    *_ADMIN,
+    errors.UnknownPrediction,
+    errors.PredictionExpired,
+    errors.TooLarge,
+    errors.InvalidParameter,
+    errors.OutcomesUnavailable,
+)
+REPORT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.InvalidParameter, errors.OutcomesUnavailable)
+ADMIN_PROBLEMS = _problems(*_ADMIN)
+ASSIGNMENT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.InvalidParameter)

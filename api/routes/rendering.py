@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.faces import Box
-from api.gateway import ImageResult
-from api.model_client import Target
+from api.gateway import Answer, ImageResult
 from api.schemas import BoxOut, FaceOut, ImageOut, ModelOut, Timing
 
 
-def model_out(target: Target, version: int) -> ModelOut:
-    return ModelOut(name=target.model, version=version, label=target.label)
+def model_out(answer: Answer) -> ModelOut:
+    return ModelOut(name=answer.target.model, version=answer.prediction.version, label=answer.target.label)
 
 
 def image_out(result: ImageResult) -> ImageOut:

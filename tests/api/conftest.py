@@ -126,12 +126,17 @@ OpenGateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture
-def open_gateway() -> OpenGateway:
+def open_gateway(tmp_path: Path) -> OpenGateway:
     """Opens a gateway for the newest `residual` with these settings, and a client that calls it in this process."""
 
     @asynccontextmanager
     async def run(detector: FaceDetector | None = None, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
-        defaults = {"models": ["residual"], "default_model": "residual", "default_label": None}
+        defaults = {
+            "models": ["residual"],
+            "default_model": "residual",
+            "default_label": None,
+            "database_url": f"sqlite:///{tmp_path}/outcomes.db",
+        }
         app = create_app(Settings(**{**defaults, **settings}), detector)
         async with app.router.lifespan_context(app):
             transport = httpx.ASGITransport(app=app)

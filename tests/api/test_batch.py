@@ -16,7 +16,7 @@ async def test_one_result_per_file_in_order(
     response = await client.post("/predict/batch", files=files)
     assert response.status_code == 200, response.text
     body = response.json()
-    assert set(body) == {"id", "model", "results", "timing_ms"}
+    assert set(body) == {"id", "experiment", "variant", "fallback", "model", "results", "timing_ms"}
     assert body["model"] == {"name": "residual", "version": 2, "label": None}
     results = body["results"]
     assert [result["index"] for result in results] == list(range(6))

@@ -1,8 +1,7 @@
 """What a healthy model server never does: a fake one that answers wrongly, late or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import httpx
@@ -11,56 +10,9 @@ import pytest
 from PIL import Image
 
 from api.protos import serving_pb2 as pb
+from tests.api.fake_model_server import FakeModelServer, answer, serve
 
 PREFIX = "urn:problem-type:emotion-serving:"
-
-
-def scores_of(request: pb.PredictRequest) -> np.ndarray:
-    faces = request.inputs["faces"].tensor_shape.dim[0].size
-    return np.full((faces, 7), 1 / 7, np.float32)
-
-
-def answer(
-    request: pb.PredictRequest, classes: list[str], scores: np.ndarray | None = None, version: int = 1
-) -> pb.PredictResponse:
-    """What TensorFlow Serving answers, `output_filter` respected."""
-    scores = scores_of(request) if scores is None else scores
-    shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in scores.shape])
-    outputs = {
-        "scores": pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, float_val=scores.ravel().tolist()),
-        "classes": pb.TensorProto(
-            dtype=pb.DT_STRING,
-            tensor_shape=shape,
-            string_val=[name.encode() for name in classes] * scores.shape[0],
-        ),
-    }
-    response = pb.PredictResponse(outputs={name: outputs[name] for name in request.output_filter or outputs})
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.version.value = version
-    return response
-
-
-Predict = Callable[[pb.PredictRequest, grpc.aio.ServicerContext], Awaitable[pb.PredictResponse]]
-
-
-@dataclass
-class FakeModelServer:
-    predict: Predict
-    states: dict[int, int] = field(default_factory=lambda: {1: pb.ModelVersionStatus.AVAILABLE})
-    requests: list[pb.PredictRequest] = field(default_factory=list)
-    metadata: dict[str, str] = field(default_factory=dict)
-    address: str = ""
-
-    async def on_predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
-        self.requests.append(request)
-        self.metadata = dict(context.invocation_metadata())
-        return await self.predict(request, context)
-
-    async def on_status(
-        self, request: pb.GetModelStatusRequest, context: grpc.aio.ServicerContext
-    ) -> pb.GetModelStatusResponse:
-        statuses = [pb.ModelVersionStatus(version=v, state=state) for v, state in self.states.items()]
-        return pb.GetModelStatusResponse(model_version_status=statuses)
 
 
 @pytest.fixture
@@ -68,23 +20,8 @@ async def fake(classes: list[str]) -> AsyncIterator[FakeModelServer]:
     async def healthy(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
         return answer(request, classes)
 
-    fake = FakeModelServer(healthy)
-    server = grpc.aio.server()
-    for service, name, method, request_type in (
-        ("PredictionService", "Predict", fake.on_predict, pb.PredictRequest),
-        ("ModelService", "GetModelStatus", fake.on_status, pb.GetModelStatusRequest),
-    ):
-        handler = grpc.unary_unary_rpc_method_handler(
-            method,
-            request_deserializer=request_type.FromString,
-            response_serializer=lambda response: response.SerializeToString(),
-        )
-        generic = grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", {name: handler})
-        server.add_generic_rpc_handlers((generic,))
-    fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    await server.start()
-    yield fake
-    await server.stop(None)
+    async with serve(healthy) as fake:
+        yield fake
 
 
 @pytest.fixture

@@ -41,6 +41,10 @@ async def test_the_json_example_runs_and_finds_a_face(client: httpx.AsyncClient,
         ("/predict/batch", "post", {"404", "408", "413", "415", "422", "500", "502", "503", "504"}),
         ("/models", "get", {"502", "503", "504"}),
         ("/readyz", "get", {"503"}),
+        ("/experiments", "get", {"401", "403"}),
+        ("/experiments/{name}/assignment", "get", {"401", "403", "404", "422"}),
+        ("/experiments/{name}/report", "get", {"401", "403", "404", "422", "503"}),
+        ("/feedback", "post", {"401", "403", "404", "410", "413", "422", "503"}),
     ],
 )
 def test_every_problem_is_documented(document: dict, path: str, method: str, statuses: set[str]) -> None:
@@ -54,5 +58,5 @@ def test_every_problem_is_documented(document: dict, path: str, method: str, sta
 
 def test_parameters_are_documented(document: dict) -> None:
     parameters = {item["name"]: item for item in document["paths"]["/predict"]["post"]["parameters"]}
-    assert set(parameters) == {"model", "version", "label", "max_faces", "min_face", "crop"}
+    assert set(parameters) == {"model", "version", "label", "max_faces", "min_face", "crop", "X-Variant"}
     assert all(item["description"] for item in parameters.values())

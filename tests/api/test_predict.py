@@ -29,7 +29,8 @@ async def test_multipart_with_two_faces(client: httpx.AsyncClient, two_faces: by
     response = await client.post("/predict", files={"file": ("photo.txt", two_faces, "text/plain")})
     assert response.status_code == 200, response.text
     body = response.json()
-    assert set(body) == {"id", "image", "model", "faces", "timing_ms"}
+    assert set(body) == {"id", "experiment", "variant", "fallback", "image", "model", "faces", "timing_ms"}
+    assert (body["experiment"], body["variant"], body["fallback"]) == (None, None, False)
     assert body["id"]
     assert body["image"] == {"width": 1024, "height": 600}
     assert body["model"] == {"name": "residual", "version": 2, "label": None}

@@ -29,6 +29,10 @@ def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest
         ({"port": 70000}, "port"),
         ({"models": "[oops"}, "not a JSON list"),
         ({"model_server_ca": "/nowhere.pem", "model_server_tls": True}, "model_server_ca"),
+        ({"database_url": "mysql://me:hunter2@host/db"}, "mysql is none of sqlite, postgresql"),
+        ({"database_url": "sqlite://"}, "SQLite needs a file"),
+        ({"subject_secret": "short"}, "subject_secret"),
+        ({"retention_days": 0}, "retention_days"),
         ({"prot": 1}, "prot"),
     ],
 )

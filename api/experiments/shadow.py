@@ -1,0 +1,136 @@
+"""Shadow targets: models that score the same faces after the answer has been sent, only to be compared with it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.context import request_id
+from api.errors import BadModelAnswer, InternalError, ServiceError
+from api.experiments.assignment import BUCKETS, bucket_of
+from api.experiments.config import Experiment, Shadow
+from api.experiments.divergence import Comparison, compare
+from api.experiments.metrics import ExperimentMetrics
+from api.model_client import ModelClient, Scores, Target
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ShadowStats:
+    """Counts since the gateway started. results: answers; divergence: summed over faces, bits."""
+
+    results: int = 0
+    faces: int = 0
+    agreeing: int = 0
+    divergence: float = 0.0
+    dropped: int = 0
+    errors: int = 0
+
+    @property
+    def agreement(self) -> float | None:
+        """Part of the faces with the same likeliest emotion; None before the first one."""
+        return self.agreeing / self.faces if self.faces else None
+
+    @property
+    def mean_divergence(self) -> float | None:
+        """Bits per face; None before the first one."""
+        return self.divergence / self.faces if self.faces else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    experiment: str
+    shadow: Shadow
+    faces: NDArray[np.float32]
+    answer: Scores
+    request_id: str | None
+
+
+class Shadows:
+    """A queue bounded by the faces in it, and as many workers as there may be calls at a time."""
+
+    def __init__(self, client: ModelClient, metrics: ExperimentMetrics, *, concurrency: int, queue_faces: int) -> None:
+        """client: on a channel of its own, so that a failing shadow uses up no retries of requests."""
+        self._client = client
+        self._metrics = metrics
+        self._concurrency = concurrency
+        self._limit = queue_faces
+        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
+        self._waiting = 0
+        self._stats: dict[tuple[str, str, Target], ShadowStats] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work for as long as the body runs; then drop what waits and cancel what runs."""
+        workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
+
+    def submit(self, experiment: Experiment, prediction_id: str, faces: NDArray[np.float32], answer: Scores) -> None:
+        """Queue the faces of an answer, float32 [N, 48, 48, 1], for the experiment's shadows, each as its share says.
+
+        Never waits: what does not fit in the queue is dropped and counted.
+        """
+        for shadow in experiment.shadow:
+            if bucket_of(f"{experiment.salt}:{shadow.name}", prediction_id) >= shadow.share * BUCKETS:
+                continue
+            if self._waiting + len(faces) > self._limit:
+                self.stats(experiment.name, shadow).dropped += 1
+                self._metrics.count_shadow_dropped(experiment.name, shadow.name)
+                continue
+            self._waiting += len(faces)
+            self._queue.put_nowait(_Job(experiment.name, shadow, faces, answer, request_id.get()))
+
+    def stats(self, experiment: str, shadow: Shadow) -> ShadowStats:
+        # By target, too: a name that was given to another model starts anew.
+        return self._stats.setdefault((experiment, shadow.name, shadow.target), ShadowStats())
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._queue.get()
+            self._waiting -= len(job.faces)
+            request_id.set(job.request_id)
+            try:
+                comparison = await self._compare(job)
+            except ServiceError as error:
+                self._count_error(job, error.slug)
+                logger.warning("shadow %s of %s: %s", job.shadow.name, job.experiment, error.detail)
+            except Exception:
+                self._count_error(job, InternalError.slug)
+                logger.exception("shadow %s of %s", job.shadow.name, job.experiment)
+            else:
+                self._count(job, comparison)
+
+    async def _compare(self, job: _Job) -> Comparison:
+        scores = await self._client.predict(job.shadow.target, job.faces)
+        try:
+            return compare(job.answer.classes, job.answer.probabilities, scores.classes, scores.probabilities)
+        except ValueError as error:
+            raise BadModelAnswer(str(error)) from error
+
+    def _count(self, job: _Job, comparison: Comparison) -> None:
+        stats = self.stats(job.experiment, job.shadow)
+        stats.results += 1
+        stats.faces += comparison.faces
+        stats.agreeing += comparison.agreeing
+        stats.divergence += comparison.divergence
+        self._metrics.count_shadow_result(
+            job.experiment,
+            job.shadow.name,
+            faces=comparison.faces,
+            agreeing=comparison.agreeing,
+            divergence=comparison.divergence,
+        )
+
+    def _count_error(self, job: _Job, kind: str) -> None:
+        self.stats(job.experiment, job.shadow).errors += 1
+        self._metrics.count_shadow_error(job.experiment, job.shadow.name, kind)

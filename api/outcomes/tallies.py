@@ -1,0 +1,152 @@
+"""What a report counts, summed up by the database: no row of a prediction leaves it.
+
+A forced request was not assigned by the split, so it counts nowhere. A request that fell back was answered by the
+control's model: it counts for the variant that it was assigned to among requests, fallbacks and activity, nowhere else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import ceil
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from api.experiments.statistics import Activity, Proportion
+from api.outcomes.tables import faces, feedback, predictions
+
+QUANTILES = (0.5, 0.95, 0.99)
+
+# Who or what the split assigns: a subject, or a request that names none.
+_UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
+
+
+@dataclass(slots=True)
+class Tally:
+    """One variant. activity: of subjects (a request without one is one of its own) since the present split began.
+
+    answers: requests by (model, version); emotions: faces by predicted emotion; latency_ms: by quantile; accuracy: over
+    faces with feedback in clusters by unit, None without any; confusion: faces by (true, predicted) emotion, where the
+    feedback names the true one.
+    """
+
+    requests: int = 0
+    fallbacks: int = 0
+    activity: Activity = field(default_factory=lambda: Activity(0, 0, 0))
+    faces: int = 0
+    answers: dict[tuple[str, int], int] = field(default_factory=dict)
+    emotions: dict[str, int] = field(default_factory=dict)
+    latency_ms: dict[float, float] = field(default_factory=dict)
+    accuracy: Proportion | None = None
+    confusion: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+async def tally(
+    engine: AsyncEngine, experiment: str, variants: Sequence[str], since: datetime
+) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
+    """Each variant's tally, those in `variants` and any that answered earlier, and the names of the model's classes.
+
+    since: when the present split began. All is read in one snapshot.
+    """
+    async with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+        return await _Reader(connection, experiment).read(variants, since)
+
+
+class _Reader:
+    def __init__(self, connection: AsyncConnection, experiment: str) -> None:
+        self._connection = connection
+        self._assigned = and_(
+            predictions.c.experiment == experiment, predictions.c.variant.is_not(None), predictions.c.forced == false()
+        )
+        self._own = and_(self._assigned, predictions.c.fallback == false())
+
+    async def read(self, variants: Sequence[str], since: datetime) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
+        tallies = {name: Tally() for name in variants}
+        fell_back = func.sum(case((predictions.c.fallback, 1), else_=0))
+        for row in await self._rows(self._assigned, func.count().label("requests"), fell_back.label("fallbacks")):
+            one = tallies.setdefault(row.variant, Tally())
+            one.requests, one.fallbacks = row.requests, row.fallbacks
+        current = and_(self._assigned, predictions.c.created_at >= since)
+        for row in await self._connection.execute(_activity(current)):
+            tallies[row.variant].activity = Activity(*map(int, row[1:]))
+        by_version = (predictions.c.model, predictions.c.version)
+        for row in await self._rows(
+            self._own,
+            func.count().label("requests"),
+            func.sum(predictions.c.faces).label("faces"),
+            by=by_version,
+        ):
+            one = tallies[row.variant]
+            one.answers[row.model, row.version] = row.requests
+            one.faces += row.faces
+        await self._read_faces(tallies)
+        for name, one in tallies.items():
+            one.latency_ms = await self._latency(name, sum(one.answers.values()))
+        return tallies, await self._classes()
+
+    async def _read_faces(self, tallies: Mapping[str, Tally]) -> None:
+        with_faces = predictions.join(faces)
+        for row in await self._rows(self._own, func.count().label("faces"), by=(faces.c.emotion,), of=with_faces):
+            tallies[row.variant].emotions[row.emotion] = row.faces
+        with_feedback = with_faces.join(feedback)
+        named = and_(self._own, feedback.c.emotion.is_not(None))
+        pair = (feedback.c.emotion.label("truth"), faces.c.emotion.label("predicted"))
+        for row in await self._rows(named, func.count().label("faces"), by=pair, of=with_feedback):
+            tallies[row.variant].confusion[row.truth, row.predicted] = row.faces
+        for row in await self._connection.execute(_clusters(self._own)):
+            tallies[row.variant].accuracy = Proportion(*map(int, row[1:]))
+
+    async def _rows(
+        self, where: ColumnElement[bool], *columns: Any, by: Sequence[Any] = (), of: Any = predictions
+    ) -> Sequence[Any]:
+        query = select(predictions.c.variant, *by, *columns).select_from(of).where(where)
+        return (await self._connection.execute(query.group_by(predictions.c.variant, *by))).all()
+
+    async def _latency(self, variant: str, count: int) -> dict[float, float]:
+        """Nearest-rank quantiles, in milliseconds; SQLite has no function for them."""
+        ordered = (
+            select(predictions.c.latency_ms)
+            .where(self._own, predictions.c.variant == variant)
+            .order_by(predictions.c.latency_ms)
+            .limit(1)
+        )
+        found = {}
+        for quantile in QUANTILES if count else ():
+            found[quantile] = float(
+                (await self._connection.execute(ordered.offset(ceil(quantile * count) - 1))).scalar_one()
+            )
+        return found
+
+    async def _classes(self) -> tuple[str, ...]:
+        newest = select(predictions.c.classes).where(self._own, predictions.c.faces > 0)
+        return tuple(await self._connection.scalar(newest.order_by(predictions.c.created_at.desc()).limit(1)) or ())
+
+
+def _activity(current: ColumnElement[bool]) -> Select[Any]:
+    """Columns after the variant as in Activity."""
+    units = (
+        select(predictions.c.variant, func.count().label("n"))
+        .where(current)
+        .group_by(predictions.c.variant, _UNIT)
+        .subquery()
+    )
+    n = units.c.n
+    return select(units.c.variant, func.count(), func.sum(n), func.sum(n * n)).group_by(units.c.variant)
+
+
+def _clusters(own: ColumnElement[bool]) -> Select[Any]:
+    """Columns after the variant as in Proportion."""
+    correct = case((feedback.c.correct, 1), else_=0)
+    units = (
+        select(predictions.c.variant, func.count().label("n"), func.sum(correct).label("s"))
+        .select_from(predictions.join(faces).join(feedback))
+        .where(own)
+        .group_by(predictions.c.variant, _UNIT)
+        .subquery()
+    )
+    n, s = units.c.n, units.c.s
+    sums = (func.sum(n), func.sum(s), func.count(), func.sum(n * n), func.sum(s * s), func.sum(n * s))
+    return select(units.c.variant, *sums).group_by(units.c.variant)

@@ -1,0 +1,219 @@
+"""Writes predictions behind the answer: a bounded buffer, and one task that empties it in batches."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import islice
+
+from sqlalchemy.exc import DataError, IntegrityError
+
+from api.errors import OutcomesUnavailable
+from api.experiments.records import PredictionRecord
+from api.metrics import Metrics
+from api.outcomes.store import DATABASE_ERRORS, OutcomeStore, Split
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 500
+_ATTEMPT_TIMEOUT_S = 20
+_FIRST_RETRY_S = 0.5
+_LONGEST_RETRY_S = 30
+
+
+class OutcomeWriter:
+    """An OutcomeSink. A database that is slow, full or dead costs outcomes, which are counted, and never an answer.
+
+    The buffer's limit is in rows, one for a prediction and one for each face: photos of crowds must not fill the
+    memory. When it is full, new predictions are lost and those in it are kept.
+    """
+
+    def __init__(
+        self,
+        store: OutcomeStore,
+        metrics: Metrics,
+        *,
+        migrate: Callable[[], Awaitable[None]],
+        secret: bytes,
+        capacity: int,
+        flush_s: float,
+    ) -> None:
+        """migrate: makes the tables, again after any failure. secret: key of the hash that stands for a subject.
+
+        capacity: rows; flush_s: seconds that a prediction waits at most before it is written.
+        """
+        self._store = store
+        self._metrics = metrics
+        self._migrate = migrate
+        self._secret = secret
+        self._capacity = capacity
+        self._flush_s = flush_s
+        self._pending: dict[str, PredictionRecord] = {}
+        self._splits: dict[str, Split] = {}
+        self._noted: dict[str, tuple[str, Mapping[str, float]]] = {}
+        self._rows = 0
+        self._migrated = False
+        self._failures = 0
+        self._closing = asyncio.Event()
+        # Set at first, so that the tables are made at start-up.
+        self._due = asyncio.Event()
+        self._due.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._attempt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(), name="outcome writer")
+
+    def record(self, prediction: PredictionRecord) -> None:
+        """Keep a prediction for the next batch, or count it as lost when the buffer is full."""
+        rows = 1 + len(prediction.faces)
+        if self._rows + rows > self._capacity:
+            self._metrics.count_lost_outcome("overflow")
+            return
+        self._rows += rows
+        self._pending[prediction.id] = replace(prediction, subject=self._hash(prediction.subject))
+        self._metrics.set_buffered_outcomes(len(self._pending))
+        self._schedule()
+
+    def note_split(self, experiment: str, control: str, weights: Mapping[str, float]) -> None:
+        """Tell the database how an experiment divides its traffic from now on. Never blocks and never raises.
+
+        Only a change since the last call costs anything.
+        """
+        if self._noted.get(experiment) != (control, weights):
+            self._noted[experiment] = (control, dict(weights))
+            self._splits[experiment] = Split(experiment, control, dict(weights), datetime.now(UTC))
+            self._due.set()
+
+    async def settled(self, prediction_id: str | None = None) -> None:
+        """Return when the tables and splits are there and this prediction is not, or no longer, waiting to be written.
+
+        Raises OutcomesUnavailable when the database fails.
+        """
+        while not self._migrated or self._splits or prediction_id in self._pending:
+            if self._failures or self._task.done():
+                raise OutcomesUnavailable("Outcomes cannot be stored at the moment.")
+            self._due.set()
+            await asyncio.shield(self._attempt)
+
+    async def close(self, timeout_s: float) -> None:
+        """Write what is left for so many seconds at most; what then remains is lost."""
+        self._closing.set()
+        self._due.set()
+        _, unfinished = await asyncio.wait([self._task], timeout=timeout_s)
+        if unfinished:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._timer:
+            self._timer.cancel()
+        if self._pending:
+            logger.error("%d predictions are lost: the database did not take them in time", len(self._pending))
+            self._metrics.count_lost_outcome("shutdown", len(self._pending))
+        self._pending.clear()
+        self._metrics.set_buffered_outcomes(0)
+
+    def _hash(self, subject: str | None) -> str | None:
+        if subject is None:
+            return None
+        return hmac.digest(self._secret, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
+
+    def _schedule(self) -> None:
+        if len(self._pending) >= _BATCH or (self._closing.is_set() and self._pending):
+            self._due.set()
+        elif self._timer is None and self._pending:
+            self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._due.set)
+
+    async def _run(self) -> None:
+        stopping = False
+        while not (stopping and (self._failures or not (self._pending or self._splits))):
+            if not self._failures:
+                await self._due.wait()
+            # Read before the attempt: after close() there is always one more.
+            stopping = self._closing.is_set()
+            self._due.clear()
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+            try:
+                await self._try()
+            finally:
+                attempt, self._attempt = self._attempt, asyncio.get_running_loop().create_future()
+                attempt.set_result(None)
+            if self._failures:
+                await self._back_off()
+            else:
+                self._schedule()
+
+    async def _try(self) -> None:
+        batch = dict(islice(self._pending.items(), _BATCH))
+        changed = dict(self._splits)
+        try:
+            async with asyncio.timeout(_ATTEMPT_TIMEOUT_S):
+                if not self._migrated:
+                    await self._migrate()
+                    self._migrated = True
+                await self._write(list(batch.values()), list(changed.values()))
+        except Exception as error:
+            self._failures += 1
+            # The tables may be gone with the database that had them.
+            self._migrated = False
+            if not isinstance(error, DATABASE_ERRORS):
+                logger.exception("unexpected error while outcomes were written")
+            elif self._failures == 1:
+                logger.warning("outcomes are buffered, for the database fails: %s", _first_line(error))
+            self._metrics.count_outcome_failure()
+            return
+        if self._failures:
+            logger.info("the database takes outcomes again")
+            self._failures = 0
+        for prediction_id, prediction in batch.items():
+            del self._pending[prediction_id]
+            self._rows -= 1 + len(prediction.faces)
+        for name, split in changed.items():
+            if self._splits.get(name) is split:
+                del self._splits[name]
+        self._metrics.set_buffered_outcomes(len(self._pending))
+
+    async def _write(self, batch: list[PredictionRecord], changed: list[Split]) -> None:
+        try:
+            await self._store.add(batch, changed)
+            written = len(batch)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            # One row that the database will never take must not hold up the others for ever.
+            written = 0
+            for prediction in batch:
+                written += await self._write_alone(prediction)
+            await self._store.add([], changed)
+        self._metrics.count_written_outcomes(written)
+
+    async def _write_alone(self, prediction: PredictionRecord) -> bool:
+        try:
+            await self._store.add([prediction])
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            logger.error("prediction %s is lost: the database refuses it", prediction.id, exc_info=error)
+            self._metrics.count_lost_outcome("refused")
+            return False
+        return True
+
+    async def _back_off(self) -> None:
+        delay = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2 ** (self._failures - 1))
+        try:
+            async with asyncio.timeout(delay):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+
+def _is_refusal(error: Exception) -> bool:
+    """True when the row is at fault and not the database: trying again would not help."""
+    return isinstance(error, (DataError, IntegrityError)) or not isinstance(error, DATABASE_ERRORS)
+
+
+def _first_line(error: Exception) -> str:
+    # What follows are the statement and its parameters.
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,66 @@
+"""GET /experiments/{name}/report: which variant is better, and what to do."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.deadline import within
+from api.errors import OutcomesUnavailable
+from api.experiments.html import render
+from api.experiments.report import build_report
+from api.experiments.report_schema import Report
+from api.outcomes.store import DATABASE_ERRORS
+from api.routes import openapi
+from api.routes.admin import AdminDep
+from api.routes.dependencies import GatewayDep
+
+router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
+
+_TIMEOUT_S = 30
+
+
+class ReportQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    effect: float = Field(0.02, ge=0.001, le=0.5, description="Difference of accuracy that is worth finding.")
+    power: float = Field(0.8, ge=0.5, le=0.99, description="Chance to find it, for the number of faces still needed.")
+    format: Literal["json", "html"] | None = Field(
+        None, description="What to answer with; as `Accept` says when absent, and JSON when that leaves it open."
+    )
+
+
+@router.get(
+    "/experiments/{name}/report",
+    summary="Which variant is better",
+    response_model=Report,
+    responses=openapi.REPORT_PROBLEMS | {200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+)
+async def report(
+    name: str, query: Annotated[ReportQuery, Query()], request: Request, gateway: GatewayDep
+) -> Report | Response:
+    """Accuracy by feedback, latency and emotions of each variant, each compared with the control.
+
+    It may be looked at as often as one likes: the verdict rests on tests that stay valid. Experiments that are no
+    longer in the configuration have a report for as long as their predictions are kept.
+    """
+    outcomes = gateway.outcomes
+    for experiment in gateway.experiments.current.experiments:
+        outcomes.note_split(experiment)
+    late = OutcomesUnavailable(f"The outcome database did not answer within {_TIMEOUT_S} s.")
+    async with within(_TIMEOUT_S, late):
+        await outcomes.ready()
+        try:
+            built = await build_report(outcomes.store, name, effect=query.effect, power=query.power)
+        except DATABASE_ERRORS as error:
+            raise OutcomesUnavailable("Outcomes cannot be read at the moment.") from error
+    if query.format == "html" or (query.format is None and _prefers_html(request.headers.get("accept", ""))):
+        return HTMLResponse(render(built), headers={"Cache-Control": "no-store"})
+    return built
+
+
+def _prefers_html(accept: str) -> bool:
+    """Browsers name text/html before anything that would also match JSON."""
+    kinds = [part.split(";")[0].strip().lower() for part in accept.split(",")]
+    return "text/html" in kinds and "application/json" not in kinds[: kinds.index("text/html")]

@@ -1,0 +1,151 @@
+"""Databases of both kinds, and what is recorded in them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.experiments.records import FaceRecord, PredictionRecord
+from api.ids import new_id
+from api.metrics import Metrics
+from api.outcomes import tables
+from api.outcomes.service import Outcomes, open_outcomes
+from api.settings import Settings
+
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database: each test runs on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/outcomes.db"
+    return request.getfixturevalue("postgres").create_database()
+
+
+OpenOutcomes = Callable[..., AbstractAsyncContextManager[Outcomes]]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def value(metrics: Metrics) -> Callable[..., float]:
+    """A sample of the test's metrics."""
+
+    def run(name: str, **labels: str) -> float:
+        for family in text_string_to_metric_families(metrics.render().decode()):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return sample.value
+        raise KeyError(name)
+
+    return run
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Returns once the condition holds; fails after 30 seconds."""
+
+    async def run(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 - what is waited for is in another thread or process
+                await asyncio.sleep(0.01)
+
+    return run
+
+
+@pytest.fixture
+def open_store(database_url: str, metrics: Metrics) -> OpenOutcomes:
+    """Opens the outcomes of one gateway on the test's database."""
+
+    @asynccontextmanager
+    async def run(**settings: object) -> AsyncIterator[Outcomes]:
+        defaults = {"database_url": database_url, "subject_secret": "s" * 16, "outcome_flush_s": 0.01}
+        async with open_outcomes(Settings(**{**defaults, **settings}), metrics) as outcomes:
+            yield outcomes
+
+    return run
+
+
+@pytest.fixture
+async def outcomes(open_store: OpenOutcomes) -> AsyncIterator[Outcomes]:
+    async with open_store() as opened:
+        yield opened
+
+
+@pytest.fixture
+def make() -> Callable[..., PredictionRecord]:
+    """A prediction of one happy face unless told otherwise."""
+
+    def run(*emotions: str, **fields: Any) -> PredictionRecord:
+        at = fields.get("created_at", datetime.now(UTC))
+        faces = tuple(FaceRecord(emotion, 0.7, (0.05,) * 6 + (0.7,)) for emotion in emotions or ("happy",))
+        values = {
+            "id": new_id(at),
+            "created_at": at,
+            "experiment": "race",
+            "variant": "a",
+            "fallback": False,
+            "forced": False,
+            "model": "residual",
+            "version": 1,
+            "subject": None,
+            "classes": CLASSES,
+            "faces": faces,
+            "latency_ms": 12.5,
+        }
+        return PredictionRecord(**{**values, **fields})
+
+    return run
+
+
+@pytest.fixture
+def rows() -> Callable[[Outcomes, Any], Awaitable[list[Any]]]:
+    """Every row of a table."""
+
+    async def run(outcomes: Outcomes, table: Any) -> list[Any]:
+        async with outcomes.store.readers.connect() as connection:
+            return list(await connection.execute(table.select()))
+
+    return run
+
+
+@pytest.fixture
+def fill(make: Callable[..., PredictionRecord]) -> Callable[..., Awaitable[list[PredictionRecord]]]:
+    """Stores `count` predictions of one face each, of which the first `right` get feedback that agrees, the others
+    feedback that the face is sad; subjects: how many there are, one after the other."""
+
+    async def run(
+        outcomes: Outcomes, variant: str, count: int, right: int, subjects: int | None = None, **fields: Any
+    ) -> list[PredictionRecord]:
+        await outcomes.ready()
+        batch = [
+            make(
+                variant=variant, subject=None if subjects is None else f"{variant}{index * subjects // count}", **fields
+            )
+            for index in range(count)
+        ]
+        given = [
+            {
+                "prediction_id": prediction.id,
+                "face": 0,
+                "emotion": "happy" if index < right else "sad",
+                "correct": index < right,
+                "received_at": datetime.now(UTC),
+            }
+            for index, prediction in enumerate(batch)
+        ]
+        await outcomes.store.add(batch)
+        async with outcomes.store.engine.begin() as connection:
+            await connection.execute(tables.feedback.insert(), given)
+        return batch
+
+    return run

@@ -1,0 +1,36 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from api.ids import lowest_id, made_at, new_id
+
+
+def test_an_id_is_a_uuid_of_version_7_and_tells_its_time() -> None:
+    before = datetime.now(UTC)
+    ids = [new_id() for _ in range(1000)]
+    after = datetime.now(UTC)
+    assert len(set(ids)) == 1000
+    for one in ids:
+        assert (UUID(one).version, UUID(one).variant) == (7, "specified in RFC 4122")
+        assert UUID(one).hex == one
+        assert before - timedelta(milliseconds=1) <= made_at(one) <= after
+
+
+def test_ids_sort_by_time() -> None:
+    noon = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    early, late = new_id(noon - timedelta(milliseconds=1)), new_id(noon)
+    assert early < lowest_id(noon) <= late
+    assert made_at(late) == noon
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "x" * 32, "0" * 32, "f" * 32, uuid4().hex, new_id()[:-1], new_id().upper() + "A", f"{new_id()}\n"],
+)
+def test_what_new_id_never_makes(wrong: str) -> None:
+    assert made_at(wrong) is None
+
+
+def test_the_largest_time_is_no_crash() -> None:
+    assert made_at("f" * 12 + "7" + "0" * 3 + "8" + "0" * 15) is None

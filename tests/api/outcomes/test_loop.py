@@ -1,0 +1,83 @@
+"""From the prediction to the verdict, all over HTTP."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import yaml
+from PIL import Image
+
+from api.app import create_app
+from api.protos import serving_pb2 as pb
+from api.settings import Settings
+from tests.api.fake_model_server import answer, serve
+
+KEY = "a key of the tests"
+
+
+async def test_predictions_and_feedback_make_a_report(
+    database_url: str, tmp_path: Path, encode: Callable[..., bytes], classes: list[str]
+) -> None:
+    variants = [
+        {"name": "old", "model": "residual", "version": 1, "weight": 1},
+        {"name": "new", "model": "residual", "version": 2, "weight": 1},
+    ]
+    file = tmp_path / "experiments.yaml"
+    file.write_text(
+        yaml.safe_dump({"experiments": [{"name": "trial", "start": "2020-01-01T00:00:00Z", "variants": variants}]})
+    )
+
+    async def predict(request: pb.PredictRequest, _: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        version = request.model_spec.version.value
+        scores = np.full((request.inputs["faces"].tensor_shape.dim[0].size, 7), 0.05, np.float32)
+        # Version 1 always says disgust, version 2 fear.
+        scores[:, version] = 0.7
+        return answer(request, classes, scores, version)
+
+    photo = encode(Image.new("L", (48, 48), 100))
+    async with serve(predict) as server:
+        settings = Settings(
+            database_url=database_url,
+            experiments=file,
+            admin_key=KEY,
+            model_server=server.address,
+            # Nothing is written by itself during the test: feedback sees to it.
+            outcome_flush_s=60,
+        )
+        app = create_app(settings)
+        async with app.router.lifespan_context(app):
+            transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
+                assigned = []
+                for subject in range(20):
+                    response = await client.post(
+                        "/predict?crop=none", files={"file": photo}, headers={"X-Subject-ID": str(subject)}
+                    )
+                    body = response.json()
+                    assigned.append(body["variant"])
+                    given = await client.post("/feedback", json={"prediction_id": body["id"], "emotion": "fear"})
+                    assert given.status_code == 200, given.text
+                    assert given.json()["correct"] == (body["variant"] == "new")
+                batch = await client.post(
+                    "/predict/batch?crop=none",
+                    files=[("files", photo), ("files", b"no image"), ("files", photo)],
+                    headers={"X-Variant": "new"},
+                )
+                # Its second face is that of the third file.
+                given = await client.post(
+                    "/feedback", json={"prediction_id": batch.json()["id"], "face": 1, "correct": False}
+                )
+                assert given.json()["predicted"] == "fear"
+                direct = await client.post("/predict?crop=none&version=1", files={"file": photo})
+                given = await client.post("/feedback", json={"prediction_id": direct.json()["id"], "correct": True})
+                assert given.json()["predicted"] == "disgust"
+                report = (await client.get("/experiments/trial/report")).json()
+    old, new = report["variants"]
+    for one, name, rate in ((old, "old", 0), (new, "new", 1)):
+        assert one["requests"] == one["faces"] == one["feedback"] == one["subjects"] == assigned.count(name)
+        assert one["accuracy"]["value"] == rate
+        assert [answer["requests"] for answer in one["answered_by"]] == [assigned.count(name)]
+    assert report["split"]["observed"] == {"old": assigned.count("old"), "new": assigned.count("new")}
+    assert new["emotions"]["fear"] == 1

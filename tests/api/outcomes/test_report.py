@@ -1,0 +1,348 @@
+"""Reports on both kinds of database: what counts where, and what is advised."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from api.app import create_app
+from api.errors import UnknownExperiment
+from api.experiments import statistics
+from api.experiments.__main__ import app as command_line
+from api.experiments.report import build_report, macro_f1
+from api.experiments.report_schema import Report
+from api.outcomes.service import Outcomes
+from api.settings import Settings
+
+KEY = "a key of the tests"
+
+
+async def report(outcomes: Outcomes, name: str = "race", effect: float = 0.02) -> Report:
+    await outcomes.ready()
+    return await build_report(outcomes.store, name, effect=effect, power=0.8)
+
+
+def split(outcomes: Outcomes, **weights: float) -> None:
+    outcomes._writer.note_split("race", "a", weights)
+
+
+async def test_everything_counts_where_it_belongs(outcomes: Outcomes, make: Callable) -> None:
+    split(outcomes, a=5000, b=5000)
+    await outcomes.ready()
+    one = make("happy", "sad", latency_ms=10, subject="anna")
+    batch = [
+        one,
+        make("happy", latency_ms=20, subject="anna"),
+        make("fear", latency_ms=30, version=2),
+        make(faces=(), classes=(), latency_ms=40),
+        make("happy", variant="b", version=2, latency_ms=7),
+        fell_back := make("happy", variant="b", fallback=True, latency_ms=1000),
+        forced := make("happy", variant="b", version=2, forced=True, latency_ms=1000),
+        outside := make("happy", experiment=None, variant=None, latency_ms=1000),
+        make("happy", experiment="other", latency_ms=1000),
+    ]
+    await outcomes.store.add(batch)
+    for prediction in (fell_back, forced, outside):
+        await outcomes.take_feedback(prediction.id, 0, emotion="sad", correct=None)
+    await outcomes.take_feedback(one.id, 0, emotion="happy", correct=None)
+    await outcomes.take_feedback(one.id, 1, emotion="angry", correct=None)
+    await outcomes.take_feedback(batch[2].id, 0, emotion=None, correct=True)
+
+    found = await report(outcomes)
+    a, b = found.variants
+    assert (a.name, a.control, a.share, a.requests, a.fallback_rate, a.faces) == ("a", True, 0.5, 4, 0, 4)
+    assert [(answer.version, answer.requests) for answer in a.answered_by] == [(1, 3), (2, 1)]
+    assert a.emotions == {
+        "angry": 0, "disgust": 0, "fear": 0.25, "happy": 0.5, "sad": 0.25, "surprise": 0, "neutral": 0
+    }  # fmt: skip
+    assert a.latency_ms.model_dump() == {"p50": 20, "p95": 40, "p99": 40}
+    # anna's two faces, and one of a request without a subject.
+    assert (a.feedback, a.subjects) == (3, 2)
+    assert a.accuracy.value == pytest.approx(2 / 3, abs=1e-6)
+    assert a.accuracy.low < 2 / 3 < a.accuracy.high
+    assert a.confusion.counts[3][3] == a.confusion.counts[0][4] == 1
+    assert sum(map(sum, a.confusion.counts)) == 2
+    # happy 1, angry 0, sad 0.
+    assert a.macro_f1 == pytest.approx(1 / 3, abs=1e-6)
+    assert (b.requests, b.fallback_rate, b.faces, b.feedback, b.accuracy) == (2, 0.5, 1, 0, None)
+    assert b.latency_ms.p99 == 7
+    assert found.split.observed == {"a": 3, "b": 2}
+    assert found.comparisons == []
+    assert found.verdict == "keep running"
+    assert "need feedback" in found.advice
+
+
+async def test_a_better_variant(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 800, 480)
+    await fill(outcomes, "b", 800, 640)
+    found = await report(outcomes)
+    assert found.verdict == "variant better"
+    assert found.advice.startswith("Variant 'b' is better than control 'a' by 20.0 points of accuracy (+")
+    [one] = found.comparisons
+    assert one.difference == pytest.approx(0.2)
+    assert one.always_valid_interval.low < one.interval.low < 0.2 < one.interval.high < one.always_valid_interval.high
+    assert one.p_value < one.always_valid_p < 0.001
+    assert found.variants[1].design_effect == 1
+    wilson = statistics.wilson(0.8, 800)
+    accuracy = found.variants[1].accuracy
+    assert (accuracy.low, accuracy.high) == pytest.approx((wilson.low, wilson.high), abs=1e-6)
+
+
+async def test_a_better_control(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 800, 640)
+    await fill(outcomes, "b", 800, 480)
+    found = await report(outcomes)
+    assert found.verdict == "control better"
+    assert found.advice.startswith("Control 'a' is better than 'b' by 20.0 points")
+
+
+async def test_many_faces_of_few_subjects_prove_nothing(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 800, 480, subjects=20)
+    await fill(outcomes, "b", 800, 640, subjects=20)
+    found = await report(outcomes)
+    for one in found.variants:
+        assert (one.feedback, one.subjects) == (800, 20)
+        # A subject's 40 faces are all right or all wrong.
+        assert one.design_effect == pytest.approx(40 * 20 / 19, abs=1e-3)
+    assert found.comparisons[0].p_value > 0.1
+    assert found.verdict == "keep running"
+
+
+async def test_too_little_feedback_decides_nothing(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 90, 10)
+    await fill(outcomes, "b", 90, 80)
+    found = await report(outcomes)
+    [one] = found.comparisons
+    assert one.p_value < 1e-6
+    assert (one.always_valid_p, one.always_valid_interval, one.significant) == (None, None, False)
+    assert found.verdict == "keep running"
+
+
+async def test_what_is_still_needed(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=9, b=1)
+    await fill(outcomes, "a", 900, 585)
+    await fill(outcomes, "b", 100, 65)
+    found = await report(outcomes, effect=0.05)
+    [one] = found.comparisons
+    assert found.verdict == "keep running"
+    assert one.needed.control == pytest.approx(9 * one.needed.variant, rel=0.01)
+    assert one.needed.still == one.needed.variant - 100 + one.needed.control - 900
+    assert one.needed.single_look < one.needed.variant
+    assert f"about {one.needed.still:,} more faces with feedback" in found.advice
+    assert "5 points" in found.advice
+    found = await report(outcomes, effect=0.4)
+    assert found.comparisons[0].needed.still < one.needed.still
+
+
+async def test_a_broken_split_is_said_first(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 800, 480)
+    await fill(outcomes, "b", 600, 540)
+    found = await report(outcomes)
+    assert found.split.broken
+    assert found.split.chi_square_p < 1e-6
+    assert found.verdict == "broken split"
+    assert "a has 800 for 700" in found.advice
+    assert found.comparisons[0].significant
+
+
+async def test_the_split_is_judged_by_subjects_since_the_weights_changed(outcomes: Outcomes, make: Callable) -> None:
+    split(outcomes, a=9000, b=1000)
+    await outcomes.ready()
+    await outcomes.store.add([make(variant="a") for _ in range(900)] + [make(variant="b") for _ in range(100)])
+    split(outcomes, a=5000, b=5000)
+    await outcomes.ready()
+    # One subject that asks all the time is one subject, and there are too few to say how often they ask.
+    await outcomes.store.add(
+        [make(variant="a", subject=f"a{index}") for index in range(50)]
+        + [make(variant="b", subject=f"b{index}") for index in range(50)]
+        + [make(variant="b", subject="b0") for _ in range(300)]
+    )
+    found = await report(outcomes)
+    assert found.split.observed == found.split.expected == {"a": 50, "b": 50}
+    assert not found.split.broken
+    assert [one.requests for one in found.variants] == [950, 450]
+
+
+async def test_requests_that_get_lost_from_subjects_break_the_split(outcomes: Outcomes, make: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await outcomes.ready()
+
+    def ask(variant: str, times: int) -> list:
+        return [make(variant=variant, subject=f"{variant}{subject}") for subject in range(150) for _ in range(times)]
+
+    await outcomes.store.add(ask("a", 4) + ask("b", 4) + [make(variant=v, subject=f"{v}0") for v in "ab"])
+    found = await report(outcomes)
+    assert found.split.observed == {"a": 150, "b": 150}
+    assert not found.split.broken
+    await outcomes.store.add(ask("a", 1))
+    found = await report(outcomes)
+    assert found.split.requests_per_subject == {"a": 5.007, "b": 4.007}
+    assert (found.split.chi_square_p, found.split.broken, found.verdict) == (1, True, "broken split")
+    assert "do not send equally many requests (a 5.01, b 4.01 each)" in found.advice
+
+
+async def test_more_variants_share_the_alpha_and_old_ones_stay(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, gone=1)
+    await fill(outcomes, "gone", 300, 150)
+    split(outcomes, a=1, b=1, c=0)
+    await fill(outcomes, "a", 300, 200)
+    await fill(outcomes, "b", 300, 210)
+    found = await report(outcomes)
+    assert [one.name for one in found.variants] == ["a", "b", "c", "gone"]
+    assert found.alpha_each == pytest.approx(0.05 / 3)
+    assert [one.variant for one in found.comparisons] == ["b", "gone"]
+    # Of those that no longer get traffic the split check asks nothing.
+    assert not found.split.broken
+    assert found.advice.endswith("'gone' may be ended already.") == found.comparisons[1].significant
+
+
+async def test_an_unknown_name(outcomes: Outcomes) -> None:
+    split(outcomes, a=1, b=1)
+    with pytest.raises(UnknownExperiment, match=r"There is no experiment 'rave'\. Available: race"):
+        await report(outcomes, "rave")
+
+
+def test_macro_f1_of_known_cases() -> None:
+    assert macro_f1([]) is None
+    assert macro_f1([[0, 0], [0, 0]]) is None
+    assert macro_f1([[5, 0, 0], [0, 7, 0], [0, 0, 0]]) == 1
+    assert macro_f1([[2, 1], [0, 3]]) == pytest.approx((4 / 5 + 6 / 7) / 2)
+
+
+@pytest.fixture
+async def client(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway with the experiment `race` configured, and the outcomes of it as `client.outcomes`."""
+    variants = [{"name": name, "model": "residual", "version": 1, "weight": 50} for name in ("a", "b")]
+    file = tmp_path / "experiments.yaml"
+    file.write_text(
+        yaml.safe_dump({"experiments": [{"name": "race", "start": "2020-01-01T00:00:00Z", "variants": variants}]})
+    )
+    settings = Settings(database_url=database_url, admin_key=KEY, experiments=file, subject_secret="s" * 16)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as opened:
+            opened.outcomes = app.state.gateway.outcomes
+            yield opened
+
+
+async def test_over_http(client: Any, fill: Callable) -> None:
+    # Nobody has asked for anything yet.
+    empty = (await client.get("/experiments/race/report")).json()
+    assert empty["verdict"] == "keep running"
+    assert [one["accuracy"] for one in empty["variants"]] == [None, None]
+    assert "<svg" not in (await client.get("/experiments/race/report?format=html")).text
+    await fill(client.outcomes, "a", 800, 480)
+    await fill(client.outcomes, "b", 800, 640)
+
+    response = await client.get("/experiments/race/report?effect=0.03&power=0.9")
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
+    assert (body["verdict"], body["effect"], body["power"]) == ("variant better", 0.03, 0.9)
+
+    unknown = await client.get("/experiments/rave/report")
+    assert unknown.status_code == 404
+    assert unknown.json()["type"].endswith(":unknown-experiment")
+    assert unknown.json()["available"] == ["race"]
+    for query, field in (("effect=0", "effect"), ("power=1", "power"), ("format=pdf", "format"), ("efect=1", "efect")):
+        wrong = await client.get(f"/experiments/race/report?{query}")
+        assert wrong.status_code == 422
+        assert wrong.json()["errors"][0]["field"] == field
+    assert (await client.get("/experiments/race/report", headers={"X-Admin-Key": "no"})).status_code == 401
+
+
+async def test_html(client: Any, fill: Callable, make: Callable) -> None:
+    # What is older than the first word of the split would not count for it.
+    await client.get("/experiments/race/report")
+    await fill(client.outcomes, "a", 800, 480)
+    await fill(client.outcomes, "<script>b", 600, 540)
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    for query, accept in (("", browser), ("?format=html", "application/json")):
+        response = await client.get(f"/experiments/race/report{query}", headers={"Accept": accept})
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+    for query, accept in (("", "*/*"), ("", "application/json, text/html"), ("?format=json", browser)):
+        response_json = await client.get(f"/experiments/race/report{query}", headers={"Accept": accept})
+        assert response_json.headers["content-type"] == "application/json"
+    page = response.text
+    assert "Sample-ratio mismatch" in page
+    assert "<script" not in page
+    assert "&lt;script&gt;b" in page
+    # Nothing is fetched from anywhere.
+    assert not re.search(r"(src|href)=|url\(|@import", page)
+    drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawings) == 5
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        width, height = float(root.get("width")), float(root.get("height"))
+        for circle in root.iter("{http://www.w3.org/2000/svg}circle"):
+            assert 0 < float(circle.get("cx")) < width
+            assert 0 < float(circle.get("cy")) < height
+
+
+async def test_the_command_line(
+    client: Any,
+    fill: Callable,
+    make: Callable,
+    until: Callable,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EMOTION_DATABASE_URL", database_url)
+    await client.get("/experiments/race/report")
+    # The gateway's own retention job must have come by.
+    metrics = client.outcomes._metrics.registry
+    await until(lambda: metrics.get_sample_value("emotion_retention_last_success_timestamp_seconds") > 0)
+    await fill(client.outcomes, "a", 300, 200)
+    await fill(client.outcomes, "b", 300, 210)
+    await client.outcomes.store.add([make(created_at=datetime.now(UTC) - timedelta(days=91))])
+
+    async def run(*arguments: str) -> Any:
+        return await asyncio.to_thread(CliRunner().invoke, command_line, arguments)
+
+    shown = await run("report", "race")
+    assert shown.exit_code == 0, shown.output
+    assert "Keep running" in shown.output
+    printed = await run("report", "race", "--json")
+    assert json.loads(printed.output)["experiment"] == "race"
+    page = tmp_path / "report.html"
+    assert (await run("report", "race", "--html", str(page))).exit_code == 0
+    assert page.read_text().startswith("<!doctype html>")
+    unknown = await run("report", "rave")
+    assert (unknown.exit_code, unknown.stderr) == (1, "There is no experiment 'rave'. Available: race.\n")
+    pruned = await run("prune")
+    assert pruned.output == "predictions deleted: 1\n"
+
+    await fill(client.outcomes, "a", 400, 200)
+    assert (await run("report", "race")).exit_code == 3
+
+
+def test_the_command_line_with_wrong_settings_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_DATABASE_URL", "mysql://me:hunter2@host/nowhere")
+    failed = CliRunner().invoke(command_line, ["report", "race"])
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[0].startswith("EMOTION_DATABASE_URL: mysql is none of sqlite, postgresql")
+    assert "hunter2" not in failed.output
+
+
+async def test_the_command_line_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOTION_DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:9/nowhere")
+    failed = CliRunner().invoke(command_line, ["report", "race"])
+    assert failed.exit_code == 1
+    assert "Connection refused" in failed.stderr or "connection failed" in failed.stderr
+    assert "hunter2" not in failed.output
+    assert len(failed.stderr.splitlines()) == 1

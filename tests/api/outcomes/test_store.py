@@ -1,0 +1,164 @@
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from api.experiments.records import FaceRecord
+from api.outcomes import tables
+from api.outcomes.database import open_sync_engine, parse_url
+from api.outcomes.migrate import migrate
+from api.outcomes.service import Outcomes
+
+
+def test_many_replicas_migrate_at_once(database_url: str) -> None:
+    url = parse_url(database_url)
+
+    async def run() -> None:
+        await asyncio.gather(*(asyncio.to_thread(migrate, url) for _ in range(5)))
+
+    asyncio.run(run())
+    migrate(url)
+
+
+def test_migrations_make_the_tables_of_the_code(database_url: str) -> None:
+    url = parse_url(database_url)
+    migrate(url)
+    migrated = open_sync_engine(url)
+    direct = create_engine("sqlite://") if url.get_backend_name() == "sqlite" else None
+
+    def shape(engine: object, schema: str | None = None) -> dict:
+        found = inspect(engine)
+        return {
+            name: (
+                {(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(name, schema)},
+                found.get_pk_constraint(name, schema)["constrained_columns"],
+                {(i["name"], tuple(i["column_names"])) for i in found.get_indexes(name, schema)},
+                {
+                    (tuple(k["constrained_columns"]), k["referred_table"], k["options"].get("ondelete"))
+                    for k in found.get_foreign_keys(name, schema)
+                },
+            )
+            for name in tables.metadata.tables
+        }
+
+    if direct is not None:
+        tables.metadata.create_all(direct)
+        expected = shape(direct)
+        direct.dispose()
+    else:
+        with migrated.begin() as connection:
+            connection.exec_driver_sql("CREATE SCHEMA direct")
+            tables.metadata.create_all(connection.execution_options(schema_translate_map={None: "direct"}))
+        expected = shape(migrated, "direct")
+    assert shape(migrated) == expected
+    migrated.dispose()
+
+
+async def test_a_prediction_is_written_without_its_subject(outcomes: Outcomes, make: Callable, rows: Callable) -> None:
+    one = make("happy", "sad", subject="anna")
+    other = make(subject="anna", experiment=None, variant=None)
+    for prediction in (one, other):
+        outcomes.record(prediction)
+        await outcomes._writer.settled(prediction.id)
+    first, second = await rows(outcomes, tables.predictions)
+    assert first.id == one.id
+    assert first.created_at == one.created_at
+    assert (first.faces, first.classes, first.version, first.latency_ms) == (2, list(one.classes), 1, 12.5)
+    assert first.subject == second.subject
+    assert len(first.subject) == 64
+    assert "anna" not in repr(first)
+    assert (second.experiment, second.variant) == (None, None)
+    written = await rows(outcomes, tables.faces)
+    assert {(row.prediction_id, row.face, row.emotion) for row in written} == {
+        (one.id, 0, "happy"),
+        (one.id, 1, "sad"),
+        (other.id, 0, "happy"),
+    }
+
+
+async def test_without_a_secret_subjects_are_hashed_with_a_random_one(
+    open_store: Callable, make: Callable, rows: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING):
+            async with open_store(subject_secret=None) as outcomes:
+                outcomes.record(make(subject="anna"))
+    assert "EMOTION_SUBJECT_SECRET is not set" in caplog.text
+    async with open_store() as outcomes:
+        await outcomes.ready()
+        first, second = await rows(outcomes, tables.predictions)
+    assert first.subject != second.subject
+
+
+async def test_retention_deletes_what_is_older_with_all_that_belongs_to_it(
+    outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, until: Callable
+) -> None:
+    now = datetime.now(UTC)
+    old = make(created_at=now - timedelta(days=90, minutes=1))
+    young = make(created_at=now - timedelta(days=89))
+    # More than are deleted at once.
+    many = [make(created_at=now - timedelta(days=200, seconds=number)) for number in range(600)]
+    # The retention job comes by at start-up.
+    await until(lambda: value("emotion_retention_last_success_timestamp_seconds") > 0)
+    await outcomes.store.add([old, young, *many])
+    await outcomes.take_feedback(young.id, 0, emotion="happy", correct=None)
+    assert await outcomes.prune() == 601
+    assert [row.id for row in await rows(outcomes, tables.predictions)] == [young.id]
+    assert len(await rows(outcomes, tables.faces)) == 1
+    assert len(await rows(outcomes, tables.feedback)) == 1
+    assert await outcomes.prune() == 0
+    assert value("emotion_outcomes_pruned_total") == 601
+
+
+async def test_a_batch_may_be_repeated(outcomes: Outcomes, make: Callable, rows: Callable) -> None:
+    await outcomes.ready()
+    batch = [make("happy", "sad"), make()]
+    await outcomes.store.add(batch)
+    await outcomes.store.add([*batch, make()])
+    assert len(await rows(outcomes, tables.predictions)) == 3
+    assert len(await rows(outcomes, tables.faces)) == 4
+
+
+async def test_a_split_is_noted_when_it_changes(outcomes: Outcomes, rows: Callable) -> None:
+    for weights in ({"a": 9000, "b": 1000}, {"a": 9000, "b": 1000}, {"a": 8000, "b": 2000}, {"a": 9000, "b": 1000}):
+        outcomes._writer.note_split("race", "a", weights)
+        await outcomes.ready()
+    noted = await rows(outcomes, tables.splits)
+    assert [row.weights["b"] for row in noted] == [1000, 2000, 1000]
+    present = (await outcomes.store.splits())["race"]
+    assert (present.control, present.weights, present.since) == ("a", {"a": 9000, "b": 1000}, noted[-1].since)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("mysql://u:hunter2@host/db", "mysql is none of sqlite, postgresql"),
+        ("postgresql+asyncpg://u:hunter2@host/db", "none of"),
+        ("outcomes.db", "not a URL"),
+        ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
+    ],
+)
+def test_a_database_that_we_cannot_use_is_refused(wrong: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_url(wrong)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(
+    outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    # SQLite takes no integer over 63 bits, PostgreSQL neither.
+    poison = make(version=2**70)
+    good = make()
+    outcomes.record(poison)
+    outcomes.record(good)
+    await outcomes._writer.settled(good.id)
+    assert [row.id for row in await rows(outcomes, tables.predictions)] == [good.id]
+    assert value("emotion_outcomes_lost_total", reason="refused") == 1
+    assert value("emotion_outcomes_written_total") == 1
+    assert poison.id in caplog.text
+    assert isinstance(poison.faces[0], FaceRecord)

@@ -1,0 +1,130 @@
+"""What a database that is slow, full, dead or absent costs."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.errors import OutcomesUnavailable
+from api.outcomes import tables
+from api.outcomes.database import open_sync_engine, parse_url
+from api.outcomes.service import Outcomes
+
+
+async def test_what_is_buffered_is_written_at_shutdown(open_store: Callable, make: Callable, rows: Callable) -> None:
+    # More than one batch, and a flush that never comes by itself.
+    async with open_store(outcome_flush_s=60) as outcomes:
+        for _ in range(1200):
+            outcomes.record(make())
+    async with open_store() as outcomes:
+        await outcomes.ready()
+        assert len(await rows(outcomes, tables.predictions)) == 1200
+
+
+async def test_a_flush_comes_by_itself(outcomes: Outcomes, make: Callable, value: Callable, until: Callable) -> None:
+    outcomes.record(make())
+    assert value("emotion_outcomes_buffered") == 1
+    await until(lambda: value("emotion_outcomes_written_total") == 1)
+    await until(lambda: value("emotion_outcomes_buffered") == 0)
+
+
+async def test_the_buffer_is_bounded_in_rows_and_overflow_is_counted(
+    open_store: Callable, make: Callable, value: Callable, rows: Callable
+) -> None:
+    async with open_store(outcome_buffer=1000, outcome_flush_s=60) as outcomes:
+        await outcomes.ready()
+        crowd = ["happy"] * 99
+        for _ in range(12):
+            outcomes.record(make(*crowd))
+        assert value("emotion_outcomes_buffered") == 10
+        assert value("emotion_outcomes_lost_total", reason="overflow") == 2
+    async with open_store() as outcomes:
+        await outcomes.ready()
+        assert len(await rows(outcomes, tables.faces)) == 990
+
+
+async def test_a_locked_database_is_waited_for(
+    tmp_path: Path, open_store: Callable, make: Callable, value: Callable, rows: Callable, until: Callable
+) -> None:
+    async with open_store() as outcomes:
+        await outcomes.ready()
+        if outcomes.store.engine.dialect.name != "sqlite":
+            pytest.skip("a lock of SQLite's")
+        other = open_sync_engine(parse_url(f"sqlite:///{tmp_path}/outcomes.db"))
+        with other.begin():
+            outcomes.record(make())
+            await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
+            with pytest.raises(OutcomesUnavailable):
+                await outcomes.ready()
+            assert value("emotion_outcomes_buffered") == 1
+        other.dispose()
+        await until(lambda: value("emotion_outcomes_buffered") == 0)
+        assert len(await rows(outcomes, tables.predictions)) == 1
+        assert value("emotion_outcomes_lost_total", reason="overflow") == 0
+
+
+async def test_a_database_that_is_absent_at_start_up_is_migrated_when_it_comes(
+    tmp_path: Path, open_store: Callable, make: Callable, value: Callable, rows: Callable, until: Callable
+) -> None:
+    folder = tmp_path / "mount"
+    # A file where the folder should be.
+    folder.write_text("")
+    async with open_store(database_url=f"sqlite:///{folder}/outcomes.db") as outcomes:
+        outcomes.record(make())
+        await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
+        with pytest.raises(OutcomesUnavailable):
+            await outcomes.take_feedback(make().id, 0, emotion="happy", correct=None)
+        folder.unlink()
+        await until(lambda: value("emotion_outcomes_written_total") == 1)
+        assert len(await rows(outcomes, tables.predictions)) == 1
+
+
+async def test_a_database_that_stays_away_costs_what_was_buffered_and_shutdown_is_bounded(
+    tmp_path: Path, open_store: Callable, make: Callable, value: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "mount"
+    folder.write_text("")
+    async with asyncio.timeout(30):
+        async with open_store(database_url=f"sqlite:///{folder}/outcomes.db") as outcomes:
+            for _ in range(3):
+                outcomes.record(make())
+    assert value("emotion_outcomes_lost_total", reason="shutdown") == 3
+    assert value("emotion_outcomes_buffered") == 0
+    assert "3 predictions are lost" in caplog.text
+
+
+async def test_a_server_that_dies_and_comes_back_loses_nothing(
+    postgres: Any, open_store: Callable, make: Callable, value: Callable, rows: Callable, until: Callable
+) -> None:
+    async with open_store(database_url=postgres.create_database()) as outcomes:
+        first = make()
+        outcomes.record(first)
+        await outcomes._writer.settled(first.id)
+        await asyncio.to_thread(postgres.stop)
+        try:
+            for _ in range(20):
+                outcomes.record(make())
+            await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
+            with pytest.raises(OutcomesUnavailable):
+                await outcomes.take_feedback(first.id, 0, emotion="happy", correct=None)
+            assert value("emotion_outcomes_buffered") == 20
+        finally:
+            await asyncio.to_thread(postgres.start)
+        await until(lambda: value("emotion_outcomes_written_total") == 21)
+        assert len(await rows(outcomes, tables.predictions)) == 21
+        _, prediction = await outcomes.take_feedback(first.id, 0, emotion="happy", correct=None)
+        assert prediction.emotions == ("happy",)
+
+
+async def test_tables_that_vanish_are_made_again(
+    outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, until: Callable
+) -> None:
+    await outcomes.ready()
+    async with outcomes.store.engine.begin() as connection:
+        for table in ("feedback", "faces", "predictions", "splits", "alembic_version"):
+            await connection.exec_driver_sql(f"DROP TABLE {table}")
+    outcomes.record(make())
+    await until(lambda: value("emotion_outcomes_written_total") == 1)
+    assert len(await rows(outcomes, tables.predictions)) == 1
