@@ -24,6 +24,9 @@ from api.outcomes.service import Outcomes
 from api.pipeline import FaceFinder, FaceOptions, FoundFaces
 from api.settings import Settings
 
+# A variant that is given less time than this, for the rest of the request took so long, is not blamed for needing more.
+_FAIR_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
@@ -80,7 +83,11 @@ class Gateway:
         self.pool = pool
         self.client = client
         self.experiments = experiments
-        self.split = Split(Breakers(settings.breaker_failures, settings.breaker_open_s), metrics.experiments)
+        self.split = Split(
+            Breakers(settings.breaker_failures, settings.breaker_open_s),
+            metrics.experiments,
+            fair_s=min(settings.model_timeout_s, _FAIR_S),
+        )
         self.shadows = shadows
         self.outcomes = outcomes
         self._finder = finder
