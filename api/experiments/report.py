@@ -33,7 +33,8 @@ NOTES = [
     "interval and p_value hold for one look that was planned. The verdict rests on always_valid_p, a mixture "
     "sequential probability ratio test (Johari, Pekelis & Walsh 2022), which holds at every look.",
     "A request that fell back counts for the variant that it was assigned to in the split check, and not in its "
-    "accuracy, latency or emotions: the control's model gave the answer. A variant that falls back where it would "
+    "accuracy or emotions: the control's model gave the answer. Its latency counts, for it includes the wait for the "
+    "variant. A variant that falls back where it would "
     "have been wrong looks better than it is: mind its fallback_rate.",
     "Forced requests count nowhere. The split check counts from the last change of the weights on (chi-square; and a "
     "sequential multinomial test, Lindon & Malek 2022; and whether subjects ask equally often, Welch 1951).",

@@ -1,7 +1,8 @@
 """What a report counts, summed up by the database: no row of a prediction leaves it.
 
 A forced request was not assigned by the split, so it counts nowhere. A request that fell back was answered by the
-control's model: it counts for the variant that it was assigned to among requests, fallbacks and activity, nowhere else.
+control's model: it counts for the variant that it was assigned to among requests, fallbacks, activity and latency (its
+subject did wait that long), nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,7 +85,7 @@ class _Reader:
             one.faces += row.faces
         await self._read_faces(tallies)
         for name, one in tallies.items():
-            one.latency_ms = await self._latency(name, sum(one.answers.values()))
+            one.latency_ms = await self._latency(name, one.requests)
         return tallies, await self._classes()
 
     async def _read_faces(self, tallies: Mapping[str, Tally]) -> None:
@@ -109,7 +110,7 @@ class _Reader:
         """Nearest-rank quantiles, in milliseconds; SQLite has no function for them."""
         ordered = (
             select(predictions.c.latency_ms)
-            .where(self._own, predictions.c.variant == variant)
+            .where(self._assigned, predictions.c.variant == variant)
             .order_by(predictions.c.latency_ms)
             .limit(1)
         )

@@ -45,7 +45,8 @@ async def test_everything_counts_where_it_belongs(outcomes: Outcomes, make: Call
         make("fear", latency_ms=30, version=2),
         make(faces=(), classes=(), latency_ms=40),
         make("happy", variant="b", version=2, latency_ms=7),
-        fell_back := make("happy", variant="b", fallback=True, latency_ms=1000),
+        # Its latency is what assignment to b costs.
+        fell_back := make("happy", variant="b", fallback=True, latency_ms=500),
         forced := make("happy", variant="b", version=2, forced=True, latency_ms=1000),
         outside := make("happy", experiment=None, variant=None, latency_ms=1000),
         make("happy", experiment="other", latency_ms=1000),
@@ -74,7 +75,7 @@ async def test_everything_counts_where_it_belongs(outcomes: Outcomes, make: Call
     # happy 1, angry 0, sad 0.
     assert a.macro_f1 == pytest.approx(1 / 3, abs=1e-6)
     assert (b.requests, b.fallback_rate, b.faces, b.feedback, b.accuracy) == (2, 0.5, 1, 0, None)
-    assert b.latency_ms.p99 == 7
+    assert (b.latency_ms.p50, b.latency_ms.p99) == (7, 500)
     assert found.split.observed == {"a": 3, "b": 2}
     assert found.comparisons == []
     assert found.verdict == "keep running"
