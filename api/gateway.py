@@ -127,6 +127,8 @@ class Gateway:
                 self.shadows.submit(assignment.experiment, prediction_id, faces, scores)
         if assignment is not None:
             self.outcomes.note_split(assignment.experiment)
+        elif self.settings.record != "all":
+            return
         self.outcomes.record(
             PredictionRecord(
                 id=prediction_id,

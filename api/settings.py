@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:///.run/outcomes.db"), description="where outcomes are kept; or postgresql://..."
     )
+    record: Literal["experiments", "all"] = Field(
+        default="experiments", description="which predictions are kept for feedback: those assigned a variant, or all"
+    )
     subject_secret: SecretStr | None = Field(
         default=None, min_length=16, description="key of the hash of subjects; a random one per process when unset"
     )
