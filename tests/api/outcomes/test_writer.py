@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from api.errors import OutcomesUnavailable
 from api.outcomes import tables
@@ -43,6 +44,74 @@ async def test_the_buffer_is_bounded_in_rows_and_overflow_is_counted(
     async with open_store() as outcomes:
         await outcomes.ready()
         assert len(await rows(outcomes, tables.faces)) == 990
+
+
+async def test_batches_are_bounded_in_rows_and_leave_time_for_requests(
+    open_store: Callable, make: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    batches: list[int] = []
+    times: list[float] = []
+    async with open_store(outcome_flush_s=60) as outcomes:
+        await outcomes.ready()
+        add = outcomes.store.add
+
+        async def spy(batch: Any, *rest: Any) -> None:
+            times.append(loop.time())
+            await add(batch, *rest)
+            batches.append(sum(1 + len(prediction.faces) for prediction in batch))
+            times.append(loop.time())
+
+        monkeypatch.setattr(outcomes.store, "add", spy)
+        crowd = ["happy"] * 99
+        for _ in range(12):
+            outcomes.record(make(*crowd))
+        # The rest waits for the flush, or here for the end.
+        await until(lambda: len(batches) == 2)
+    assert batches == [500, 500, 200]
+    assert times[2] - times[1] > 0.015
+
+
+async def test_a_writer_that_fails_holds_up_only_feedback_on_what_it_holds(
+    outcomes: Outcomes, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, waiting = make(), make()
+    outcomes.record(stored)
+    await outcomes._writer.settled(stored.id)
+
+    async def fail(*_: Any) -> None:
+        raise OperationalError("INSERT", None, Exception("the disk is full"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outcomes.store, "add", fail)
+        outcomes.record(waiting)
+        await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
+        feedback, _ = await outcomes.take_feedback(stored.id, 0, emotion="happy", correct=None)
+        assert feedback.correct
+        with pytest.raises(OutcomesUnavailable):
+            await outcomes.take_feedback(waiting.id, 0, emotion="happy", correct=None)
+
+
+async def test_a_refused_row_is_counted_once_and_an_error_of_ours_loses_none(
+    outcomes: Outcomes, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outcomes.ready()
+    add = outcomes.store.add
+    poison, good = make(version=2**70), make()
+    errors = [OperationalError("INSERT", None, Exception("gone")), RuntimeError("a mistake")]
+
+    async def sometimes(batch: Any, *rest: Any) -> None:
+        if [prediction.id for prediction in batch] == [good.id] and errors:
+            raise errors.pop(0)
+        await add(batch, *rest)
+
+    monkeypatch.setattr(outcomes.store, "add", sometimes)
+    outcomes.record(poison)
+    outcomes.record(good)
+    await until(lambda: value("emotion_outcomes_written_total") == 1)
+    assert value("emotion_outcomes_lost_total", reason="refused") == 1
+    assert value("emotion_outcomes_write_failures_total") == 2
+    assert errors == []
 
 
 async def test_a_locked_database_is_waited_for(
