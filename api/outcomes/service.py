@@ -27,6 +27,10 @@ _PRUNE_EVERY_S = 3600
 _CLOSE_TIMEOUT_S = 5
 _FEEDBACK_TIMEOUT_S = 10
 
+# How long feedback on an id that is not there waits for another replica's flush, and how often it looks. For another
+# minute the replica may have a backlog, or a clock of its own: until then nobody can say that there is no such id.
+_PATIENCE_S, _LOOK_EVERY_S, _GRACE_S = 3, 0.2, 60
+
 
 class Outcomes:
     """Use it through open_outcomes()."""
@@ -60,7 +64,7 @@ class Outcomes:
         """Store what somebody says about one face: its emotion, or else whether the prediction was correct.
 
         Raises UnknownPrediction, PredictionExpired, InvalidParameter (no such face or emotion) or
-        OutcomesUnavailable.
+        OutcomesUnavailable: the database fails, or an id so young that another replica may still have to store it.
         """
         made = made_at(prediction_id)
         if made is None:
@@ -104,15 +108,21 @@ class Outcomes:
 
     async def _find(self, prediction_id: str, age_s: float) -> StoredPrediction:
         await self._writer.settled(prediction_id)
-        found = await self.store.find(prediction_id)
-        # The answer may have come from another replica, which has not written it yet.
-        wait_s = 2 * self._settings.outcome_flush_s - age_s
-        if found is None and 0 < wait_s < _FEEDBACK_TIMEOUT_S:
-            await asyncio.sleep(wait_s)
+        flushed_s = 2 * self._settings.outcome_flush_s
+        fresh = -_GRACE_S < age_s < flushed_s + _GRACE_S
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (min(flushed_s - age_s, _PATIENCE_S) if fresh else 0)
+        while True:
             found = await self.store.find(prediction_id)
-        if found is None:
-            raise UnknownPrediction(f"There is no prediction {prediction_id}.")
-        return found
+            if found is not None:
+                return found
+            left_s = end - loop.time()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
+        if fresh:
+            raise OutcomesUnavailable(f"Prediction {prediction_id} is not stored, or not yet: try again.")
+        raise UnknownPrediction(f"There is no prediction {prediction_id}.")
 
 
 def _judge(
