@@ -135,6 +135,7 @@ class Gateway:
                 created_at=datetime.now(UTC),
                 experiment=answer.experiment,
                 variant=answer.variant,
+                split=assignment.experiment.split_id if assignment else None,
                 fallback=answer.fallback,
                 forced=assignment is not None and assignment.forced,
                 model=answer.target.model,

@@ -30,7 +30,7 @@ def render(report: Report) -> str:
         f"<h1>Experiment {name}</h1>",
         f'<p class="advice {_KIND[report.verdict]}" role="status">{escape(report.advice)}</p>',
         f'<p class="quiet">As of {report.generated_at:%Y-%m-%d %H:%M} UTC. Where there is no difference, the chance of '
-        f"a wrong verdict is at most {report.alpha:.0%}, however often one looks.</p>",
+        f"a wrong verdict is at most {report.alpha:.0%} for these weights, however often one looks.</p>",
         "<h2>Accuracy</h2>",
         plots.intervals(
             [

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
 
-from api.errors import UnknownExperiment
 from api.experiments import sequential, statistics
 from api.experiments.report_schema import (
     Accuracy,
@@ -36,23 +35,24 @@ NOTES = [
     "accuracy or emotions: the control's model gave the answer. Its latency counts, for it includes the wait for the "
     "variant. A variant that falls back where it would "
     "have been wrong looks better than it is: mind its fallback_rate.",
-    "Forced requests count nowhere. The split check counts from the last change of the weights on (chi-square; and a "
+    "Forced requests count nowhere, nor do those that were assigned by other weights: each change of the weights, of "
+    "the variants or of their targets starts a new comparison. The split check has several parts (chi-square; and a "
     "sequential multinomial test, Lindon & Malek 2022; and whether subjects ask equally often, Welch 1951).",
 ]
 
 
-async def build_report(store: OutcomeStore, name: str, *, effect: float, power: float) -> Report:
+async def build_report(
+    store: OutcomeStore, name: str, *, effect: float, power: float, present: str | None = None
+) -> Report:
     """effect: difference of accuracy worth finding, in (0, 0.5]; power: chance to find it, in (0, 1).
 
-    Raises UnknownExperiment, or one of DATABASE_ERRORS.
+    present: id of the split that it is about; the one used last when it is None or unknown. Raises UnknownExperiment,
+    or one of DATABASE_ERRORS.
     """
-    splits = await store.splits()
-    if name not in splits:
-        raise UnknownExperiment(repr(name), sorted(splits))
-    split = splits[name]
-    tallies, classes = await tally(store.readers, name, list(split.weights), split.since)
-    others = [variant for variant in tallies if variant != split.control]
-    variants = {variant: tallies.get(variant, Tally()) for variant in (split.control, *others)}
+    split = await store.split(name, present)
+    tallies = await tally(store.readers, split)
+    others = [variant for variant in tallies.variants if variant != split.control]
+    variants = {variant: tallies.variants[variant] for variant in (split.control, *others)}
     alpha_each = ALPHA / max(1, len(others))
     control = variants[split.control].accuracy
     comparisons = [
@@ -60,8 +60,10 @@ async def build_report(store: OutcomeStore, name: str, *, effect: float, power: 
         for variant in others
         if control is not None and (accuracy := variants[variant].accuracy) is not None
     ]
-    check = _check_split(split, variants)
+    check = _check_split(split, variants, tallies.elsewhere)
     verdict, advice = _decide(split.control, len(others), check, comparisons, effect)
+    if check.elsewhere:
+        advice += f" The {check.elsewhere:,} earlier requests under other weights are left out."
     return Report(
         experiment=name,
         generated_at=datetime.now(UTC),
@@ -72,7 +74,7 @@ async def build_report(store: OutcomeStore, name: str, *, effect: float, power: 
         effect=effect,
         power=power,
         split=check,
-        variants=[_describe(variant, one, split, classes) for variant, one in variants.items()],
+        variants=[_describe(variant, one, split, tallies.classes) for variant, one in variants.items()],
         comparisons=comparisons,
         notes=NOTES,
     )
@@ -171,7 +173,7 @@ def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: flo
     )
 
 
-def _check_split(split: Split, variants: Mapping[str, Tally]) -> SplitCheck:
+def _check_split(split: Split, variants: Mapping[str, Tally], elsewhere: int) -> SplitCheck:
     observed = {name: one.activity.subjects for name, one in variants.items()}
     weights = [split.weights.get(name, 0.0) for name in variants]
     total = sum(observed.values())
@@ -179,7 +181,9 @@ def _check_split(split: Split, variants: Mapping[str, Tally]) -> SplitCheck:
     always = sequential.split_p(list(observed.values()), weights)
     activity = statistics.activity_p([one.activity for one in variants.values()])
     return SplitCheck(
-        since=split.since,
+        id=split.id,
+        since=split.first_seen,
+        elsewhere=elsewhere,
         observed=observed,
         expected={
             name: round(total * weight / sum(weights), 1) for name, weight in zip(variants, weights, strict=True)

@@ -91,12 +91,11 @@ class Comparison(BaseModel):
 
 
 class SplitCheck(BaseModel):
-    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and do they ask equally often?
+    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and do they ask equally often?"""
 
-    Since these weights took effect.
-    """
-
-    since: datetime
+    id: str = Field(description="Of the split that the whole report is about: its variants, targets and weights.")
+    since: datetime = Field(description="When it was first seen.")
+    elsewhere: int = Field(description="Requests of the experiment under other splits, which count nowhere.")
     observed: dict[str, int] = Field(description="Subjects, and requests without one.")
     expected: dict[str, float]
     chi_square_p: PValue = Field(description="Of a single look; below 0.001 the split is broken.")
@@ -111,7 +110,9 @@ class Report(BaseModel):
     generated_at: datetime
     verdict: Verdict
     advice: str
-    alpha: float = Field(description="Chance of any wrong verdict, where there is no difference, over all looks.")
+    alpha: float = Field(
+        description="Chance that a variant is called better or worse which is neither, over all looks at one split."
+    )
     alpha_each: float = Field(description="Divided among the comparisons (Bonferroni).")
     effect: float
     power: float

@@ -46,13 +46,9 @@ class Outcomes:
         self._writer.record(prediction)
 
     def note_split(self, experiment: Experiment) -> None:
-        """Take note of how an experiment divides its traffic; cheap where nothing has changed.
-
-        Call it before record(), so that no prediction is older than the split it belongs to. Never blocks and never
-        raises.
-        """
+        """Take note of how an experiment divides its traffic, if that is news. Never blocks and never raises."""
         weights = dict(zip(experiment.variant_names, experiment.buckets, strict=True))
-        self._writer.note_split(experiment.name, experiment.control, weights)
+        self._writer.note_split(experiment.split_id, experiment.name, experiment.control, weights)
 
     async def ready(self) -> None:
         """Return when the tables and the splits are there. Raises OutcomesUnavailable when the database fails."""

@@ -1,13 +1,14 @@
 """What a report counts, summed up by the database: no row of a prediction leaves it.
 
-A forced request was not assigned by the split, so it counts nowhere. A request that fell back was answered by the
-control's model: it counts for the variant that it was assigned to among requests, fallbacks, activity and latency (its
-subject did wait that long), nowhere else.
+Only what was assigned under the present split counts: shares, traffic and faces differ from one split to the next, and
+pooling them would show differences that no variant makes (Simpson 1951, "The interpretation of interaction in
+contingency tables", JRSS B 13:238-241). A forced request was not assigned by the split, so it counts nowhere. A request
+that fell back was answered by the control's model: it counts for the variant that it was assigned to among requests,
+fallbacks, activity and latency (its subject did wait that long), nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import ceil
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.experiments.statistics import Activity, Proportion
+from api.outcomes.store import Split
 from api.outcomes.tables import faces, feedback, predictions
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -25,7 +27,7 @@ _UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
 
 @dataclass(slots=True)
 class Tally:
-    """One variant. activity: of subjects (a request without one is one of its own) since the present split began.
+    """One variant. activity: of subjects (a request without one is one of its own).
 
     answers: requests by (model, version); emotions: faces by predicted emotion; latency_ms: by quantile; accuracy: over
     faces with feedback in clusters by unit, None without any; confusion: faces by (true, predicted) emotion, where the
@@ -43,35 +45,40 @@ class Tally:
     confusion: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-async def tally(
-    engine: AsyncEngine, experiment: str, variants: Sequence[str], since: datetime
-) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
-    """Each variant's tally, those in `variants` and any that answered earlier, and the names of the model's classes.
-
-    since: when the present split began. All is read in one snapshot.
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """variants: by name, in the split's order; classes: the names of the model's; elsewhere: requests of the same
+    experiment that other splits assigned.
     """
+
+    variants: Mapping[str, Tally]
+    classes: tuple[str, ...]
+    elsewhere: int
+
+
+async def tally(engine: AsyncEngine, split: Split) -> Tallies:
+    """What was predicted under a split. All is read in one snapshot."""
     async with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execution_options(isolation_level="REPEATABLE READ")
-        return await _Reader(connection, experiment).read(variants, since)
+        return await _Reader(connection, split).read()
 
 
 class _Reader:
-    def __init__(self, connection: AsyncConnection, experiment: str) -> None:
+    def __init__(self, connection: AsyncConnection, split: Split) -> None:
         self._connection = connection
-        self._assigned = and_(
-            predictions.c.experiment == experiment, predictions.c.variant.is_not(None), predictions.c.forced == false()
-        )
+        self._split = split
+        self._of_all_splits = and_(predictions.c.experiment == split.experiment, predictions.c.forced == false())
+        self._assigned = and_(self._of_all_splits, predictions.c.split == split.id)
         self._own = and_(self._assigned, predictions.c.fallback == false())
 
-    async def read(self, variants: Sequence[str], since: datetime) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
-        tallies = {name: Tally() for name in variants}
+    async def read(self) -> Tallies:
+        tallies = {name: Tally() for name in self._split.weights}
         fell_back = func.sum(case((predictions.c.fallback, 1), else_=0))
         for row in await self._rows(self._assigned, func.count().label("requests"), fell_back.label("fallbacks")):
-            one = tallies.setdefault(row.variant, Tally())
+            one = tallies[row.variant]
             one.requests, one.fallbacks = row.requests, row.fallbacks
-        current = and_(self._assigned, predictions.c.created_at >= since)
-        for row in await self._connection.execute(_activity(current)):
+        for row in await self._connection.execute(_activity(self._assigned)):
             tallies[row.variant].activity = Activity(*map(int, row[1:]))
         by_version = (predictions.c.model, predictions.c.version)
         for row in await self._rows(
@@ -86,7 +93,7 @@ class _Reader:
         await self._read_faces(tallies)
         for name, one in tallies.items():
             one.latency_ms = await self._latency(name, one.requests)
-        return tallies, await self._classes()
+        return Tallies(tallies, await self._classes(), await self._elsewhere())
 
     async def _read_faces(self, tallies: Mapping[str, Tally]) -> None:
         with_faces = predictions.join(faces)
@@ -121,16 +128,20 @@ class _Reader:
             )
         return found
 
+    async def _elsewhere(self) -> int:
+        others = select(func.count()).where(self._of_all_splits, predictions.c.split != self._split.id)
+        return (await self._connection.execute(others)).scalar_one()
+
     async def _classes(self) -> tuple[str, ...]:
         newest = select(predictions.c.classes).where(self._own, predictions.c.faces > 0)
         return tuple(await self._connection.scalar(newest.order_by(predictions.c.created_at.desc()).limit(1)) or ())
 
 
-def _activity(current: ColumnElement[bool]) -> Select[Any]:
+def _activity(assigned: ColumnElement[bool]) -> Select[Any]:
     """Columns after the variant as in Activity."""
     units = (
         select(predictions.c.variant, func.count().label("n"))
-        .where(current)
+        .where(assigned)
         .group_by(predictions.c.variant, _UNIT)
         .subquery()
     )

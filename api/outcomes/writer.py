@@ -54,7 +54,7 @@ class OutcomeWriter:
         self._flush_s = flush_s
         self._pending: dict[str, PredictionRecord] = {}
         self._splits: dict[str, Split] = {}
-        self._noted: dict[str, tuple[str, Mapping[str, float]]] = {}
+        self._noted: dict[str, Split] = {}
         self._rows = 0
         self._migrated = False
         self._failures = 0
@@ -77,14 +77,14 @@ class OutcomeWriter:
         self._metrics.set_buffered_outcomes(len(self._pending))
         self._schedule()
 
-    def note_split(self, experiment: str, control: str, weights: Mapping[str, float]) -> None:
-        """Tell the database how an experiment divides its traffic from now on. Never blocks and never raises.
+    def note_split(self, split_id: str, experiment: str, control: str, weights: Mapping[str, float]) -> None:
+        """Tell the database how an experiment divides its traffic. Never blocks and never raises.
 
-        Only a change since the last call costs anything.
+        Only the first call for a split costs anything.
         """
-        if self._noted.get(experiment) != (control, weights):
-            self._noted[experiment] = (control, dict(weights))
-            self._splits[experiment] = Split(experiment, control, dict(weights), datetime.now(UTC))
+        if split_id not in self._noted:
+            split = Split(split_id, experiment, control, dict(weights), datetime.now(UTC))
+            self._noted[split_id] = self._splits[split_id] = split
             self._due.set()
 
     async def settled(self, prediction_id: str | None = None) -> None:
@@ -179,6 +179,7 @@ class OutcomeWriter:
             self._failures += 1
             # The tables may be gone with the database that had them.
             self._migrated = False
+            self._splits = dict(self._noted)
             if not isinstance(error, DATABASE_ERRORS):
                 logger.exception("unexpected error while outcomes were written")
             elif self._failures == 1:
@@ -190,9 +191,8 @@ class OutcomeWriter:
             self._failures = 0
         for prediction in batch:
             self._forget(prediction)
-        for name, split in changed.items():
-            if self._splits.get(name) is split:
-                del self._splits[name]
+        for split_id in changed:
+            del self._splits[split_id]
         self._metrics.set_buffered_outcomes(len(self._pending))
 
     async def _write(self, batch: list[PredictionRecord], changed: list[Split]) -> None:

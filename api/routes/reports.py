@@ -48,11 +48,18 @@ async def report(
     outcomes = gateway.outcomes
     for experiment in gateway.experiments.current.experiments:
         outcomes.note_split(experiment)
+    configured = gateway.experiments.current.find(name)
     late = OutcomesUnavailable(f"The outcome database did not answer within {_TIMEOUT_S} s.")
     async with within(_TIMEOUT_S, late):
         await outcomes.ready()
         try:
-            built = await build_report(outcomes.store, name, effect=query.effect, power=query.power)
+            built = await build_report(
+                outcomes.store,
+                name,
+                effect=query.effect,
+                power=query.power,
+                present=configured.split_id if configured else None,
+            )
         except DATABASE_ERRORS as error:
             raise OutcomesUnavailable("Outcomes cannot be read at the moment.") from error
     if query.format == "html" or (query.format is None and _prefers_html(request.headers.get("accept", ""))):

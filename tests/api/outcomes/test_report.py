@@ -18,6 +18,7 @@ from api.app import create_app
 from api.errors import UnknownExperiment
 from api.experiments import statistics
 from api.experiments.__main__ import app as command_line
+from api.experiments.html import render
 from api.experiments.report import build_report, macro_f1
 from api.experiments.report_schema import Report
 from api.outcomes.service import Outcomes
@@ -26,13 +27,13 @@ from api.settings import Settings
 KEY = "a key of the tests"
 
 
-async def report(outcomes: Outcomes, name: str = "race", effect: float = 0.02) -> Report:
+async def report(outcomes: Outcomes, name: str = "race", effect: float = 0.02, present: str | None = None) -> Report:
     await outcomes.ready()
-    return await build_report(outcomes.store, name, effect=effect, power=0.8)
+    return await build_report(outcomes.store, name, effect=effect, power=0.8, present=present)
 
 
-def split(outcomes: Outcomes, **weights: float) -> None:
-    outcomes._writer.note_split("race", "a", weights)
+def split(outcomes: Outcomes, split_id: str = "present", **weights: float) -> None:
+    outcomes._writer.note_split(split_id, "race", "a", weights)
 
 
 async def test_everything_counts_where_it_belongs(outcomes: Outcomes, make: Callable) -> None:
@@ -160,11 +161,32 @@ async def test_a_broken_split_is_said_first(outcomes: Outcomes, fill: Callable) 
     assert found.comparisons[0].significant
 
 
-async def test_the_split_is_judged_by_subjects_since_the_weights_changed(outcomes: Outcomes, make: Callable) -> None:
-    split(outcomes, a=9000, b=1000)
-    await outcomes.ready()
-    await outcomes.store.add([make(variant="a") for _ in range(900)] + [make(variant="b") for _ in range(100)])
+async def test_a_ramp_during_a_trend_makes_no_difference(outcomes: Outcomes, fill: Callable) -> None:
+    # An A/A test: both are right in 50 % of the first week and in 80 % of the second, when b gets more of the traffic.
+    split(outcomes, "first", a=9000, b=1000)
+    await fill(outcomes, "a", 1800, 900, split="first")
+    await fill(outcomes, "b", 200, 100, split="first")
     split(outcomes, a=5000, b=5000)
+    await fill(outcomes, "a", 1000, 800)
+    await fill(outcomes, "b", 1000, 800)
+    found = await report(outcomes)
+    assert (found.split.id, found.split.elsewhere) == ("present", 2000)
+    assert [(one.requests, one.feedback, one.accuracy.value) for one in found.variants] == [(1000, 1000, 0.8)] * 2
+    assert found.comparisons[0].difference == 0
+    assert found.verdict == "keep running"
+    assert "2,000 earlier requests under other weights" in found.advice
+
+
+async def test_the_split_is_judged_by_subjects_of_its_own(outcomes: Outcomes, make: Callable) -> None:
+    split(outcomes, "first", a=9000, b=1000)
+    split(outcomes, a=5000, b=5000)
+    await outcomes.ready()
+    # A replica that has not read the new weights yet goes on with the old ones.
+    late = datetime.now(UTC) + timedelta(seconds=5)
+    old = [
+        make(variant=v, split="first", created_at=late) for v, count in (("a", 900), ("b", 100)) for _ in range(count)
+    ]
+    await outcomes.store.add(old)
     await outcomes.ready()
     # One subject that asks all the time is one subject, and there are too few to say how often they ask.
     await outcomes.store.add(
@@ -172,10 +194,12 @@ async def test_the_split_is_judged_by_subjects_since_the_weights_changed(outcome
         + [make(variant="b", subject=f"b{index}") for index in range(50)]
         + [make(variant="b", subject="b0") for _ in range(300)]
     )
-    found = await report(outcomes)
+    found = await report(outcomes, present="present")
     assert found.split.observed == found.split.expected == {"a": 50, "b": 50}
     assert not found.split.broken
-    assert [one.requests for one in found.variants] == [950, 450]
+    assert [one.requests for one in found.variants] == [50, 350]
+    before = await report(outcomes, present="first")
+    assert (before.split.observed, before.split.broken) == ({"a": 900, "b": 100}, False)
 
 
 async def test_requests_that_get_lost_from_subjects_break_the_split(outcomes: Outcomes, make: Callable) -> None:
@@ -196,19 +220,19 @@ async def test_requests_that_get_lost_from_subjects_break_the_split(outcomes: Ou
     assert "do not send equally many requests (a 5.01, b 4.01 each)" in found.advice
 
 
-async def test_more_variants_share_the_alpha_and_old_ones_stay(outcomes: Outcomes, fill: Callable) -> None:
-    split(outcomes, a=1, gone=1)
-    await fill(outcomes, "gone", 300, 150)
-    split(outcomes, a=1, b=1, c=0)
+async def test_more_variants_share_the_alpha(outcomes: Outcomes, fill: Callable) -> None:
+    split(outcomes, a=1, b=1, c=0, d=1)
+    await fill(outcomes, "d", 300, 100)
     await fill(outcomes, "a", 300, 200)
     await fill(outcomes, "b", 300, 210)
     found = await report(outcomes)
-    assert [one.name for one in found.variants] == ["a", "b", "c", "gone"]
+    assert [one.name for one in found.variants] == ["a", "b", "c", "d"]
     assert found.alpha_each == pytest.approx(0.05 / 3)
-    assert [one.variant for one in found.comparisons] == ["b", "gone"]
-    # Of those that no longer get traffic the split check asks nothing.
+    assert [one.variant for one in found.comparisons] == ["b", "d"]
+    # Nobody is to get c.
     assert not found.split.broken
-    assert found.advice.endswith("'gone' may be ended already.") == found.comparisons[1].significant
+    assert found.comparisons[1].significant
+    assert found.advice.endswith("; 'd' may be ended already.")
 
 
 async def test_an_unknown_name(outcomes: Outcomes) -> None:
@@ -238,6 +262,8 @@ async def client(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.Async
         transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as opened:
             opened.outcomes = app.state.gateway.outcomes
+            [experiment] = app.state.gateway.experiments.current.experiments
+            opened.split = experiment.split_id
             yield opened
 
 
@@ -247,8 +273,8 @@ async def test_over_http(client: Any, fill: Callable) -> None:
     assert empty["verdict"] == "keep running"
     assert [one["accuracy"] for one in empty["variants"]] == [None, None]
     assert "<svg" not in (await client.get("/experiments/race/report?format=html")).text
-    await fill(client.outcomes, "a", 800, 480)
-    await fill(client.outcomes, "b", 800, 640)
+    await fill(client.outcomes, "a", 800, 480, split=client.split)
+    await fill(client.outcomes, "b", 800, 640, split=client.split)
 
     response = await client.get("/experiments/race/report?effect=0.03&power=0.9")
     assert response.headers["content-type"] == "application/json"
@@ -267,10 +293,8 @@ async def test_over_http(client: Any, fill: Callable) -> None:
 
 
 async def test_html(client: Any, fill: Callable, make: Callable) -> None:
-    # What is older than the first word of the split would not count for it.
-    await client.get("/experiments/race/report")
-    await fill(client.outcomes, "a", 800, 480)
-    await fill(client.outcomes, "<script>b", 600, 540)
+    await fill(client.outcomes, "a", 800, 480, split=client.split)
+    await fill(client.outcomes, "b", 600, 540, split=client.split)
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     for query, accept in (("", browser), ("?format=html", "application/json")):
         response = await client.get(f"/experiments/race/report{query}", headers={"Accept": accept})
@@ -280,8 +304,9 @@ async def test_html(client: Any, fill: Callable, make: Callable) -> None:
         assert response_json.headers["content-type"] == "application/json"
     page = response.text
     assert "Sample-ratio mismatch" in page
-    assert "<script" not in page
-    assert "&lt;script&gt;b" in page
+    named = Report(**response_json.json()).model_copy(update={"experiment": "<script>x"})
+    assert "<script" not in render(named)
+    assert "&lt;script&gt;x" in render(named)
     # Nothing is fetched from anywhere.
     assert not re.search(r"(src|href)=|url\(|@import", page)
     drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
@@ -308,8 +333,8 @@ async def test_the_command_line(
     # The gateway's own retention job must have come by.
     metrics = client.outcomes._metrics.registry
     await until(lambda: metrics.get_sample_value("emotion_retention_last_success_timestamp_seconds") > 0)
-    await fill(client.outcomes, "a", 300, 200)
-    await fill(client.outcomes, "b", 300, 210)
+    await fill(client.outcomes, "a", 300, 200, split=client.split)
+    await fill(client.outcomes, "b", 300, 210, split=client.split)
     await client.outcomes.store.add([make(created_at=datetime.now(UTC) - timedelta(days=91))])
 
     async def run(*arguments: str) -> Any:
@@ -328,7 +353,7 @@ async def test_the_command_line(
     pruned = await run("prune")
     assert pruned.output == "predictions deleted: 1\n"
 
-    await fill(client.outcomes, "a", 400, 200)
+    await fill(client.outcomes, "a", 400, 200, split=client.split)
     assert (await run("report", "race")).exit_code == 3
 
 

@@ -122,14 +122,27 @@ async def test_a_batch_may_be_repeated(outcomes: Outcomes, make: Callable, rows:
     assert len(await rows(outcomes, tables.faces)) == 4
 
 
-async def test_a_split_is_noted_when_it_changes(outcomes: Outcomes, rows: Callable) -> None:
-    for weights in ({"a": 9000, "b": 1000}, {"a": 9000, "b": 1000}, {"a": 8000, "b": 2000}, {"a": 9000, "b": 1000}):
-        outcomes._writer.note_split("race", "a", weights)
-        await outcomes.ready()
-    noted = await rows(outcomes, tables.splits)
-    assert [row.weights["b"] for row in noted] == [1000, 2000, 1000]
-    present = (await outcomes.store.splits())["race"]
-    assert (present.control, present.weights, present.since) == ("a", {"a": 9000, "b": 1000}, noted[-1].since)
+async def test_a_split_is_noted_once_by_whoever_sees_it_first(
+    open_store: Callable, make: Callable, rows: Callable
+) -> None:
+    start = datetime.now(UTC)
+    async with open_store() as one, open_store() as lagging:
+        for split_id, weight in (("few", 1000), ("more", 2000), ("few", 1000)):
+            one._writer.note_split(split_id, "race", "a", {"a": 10_000 - weight, "b": weight})
+            await one.ready()
+        # A replica that reads the file late, or reads the older one again after a restart, changes nothing.
+        lagging._writer.note_split("few", "race", "a", {"a": 9000, "b": 1000})
+        await lagging.ready()
+        noted = await rows(one, tables.splits)
+        assert [(row.id, row.weights["b"]) for row in noted] == [("few", 1000), ("more", 2000)]
+        assert start < noted[0].first_seen < noted[1].first_seen
+        for present, expected in ((None, "more"), ("few", "few"), ("gone", "more")):
+            assert (await one.store.split("race", present)).id == expected
+        # Back to the older one: without a configuration, use tells.
+        await one.store.add([make(split="few", created_at=start + timedelta(hours=1))])
+        found = await one.store.split("race")
+    assert (found.id, found.control, found.weights) == ("few", "a", {"a": 9000, "b": 1000})
+    assert found.first_seen == noted[0].first_seen
 
 
 @pytest.mark.parametrize(

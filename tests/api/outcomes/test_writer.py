@@ -190,10 +190,12 @@ async def test_a_server_that_dies_and_comes_back_loses_nothing(
 async def test_tables_that_vanish_are_made_again(
     outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, until: Callable
 ) -> None:
+    outcomes._writer.note_split("present", "race", "a", {"a": 1, "b": 1})
     await outcomes.ready()
     async with outcomes.store.engine.begin() as connection:
-        for table in ("feedback", "faces", "predictions", "splits", "alembic_version"):
+        for table in ("feedback", "faces", "predictions", "splits", "assignments", "alembic_version"):
             await connection.exec_driver_sql(f"DROP TABLE {table}")
     outcomes.record(make())
     await until(lambda: value("emotion_outcomes_written_total") == 1)
     assert len(await rows(outcomes, tables.predictions)) == 1
+    assert [row.id for row in await rows(outcomes, tables.splits)] == ["present"]
