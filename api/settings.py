@@ -119,6 +119,12 @@ class Settings(BaseSettings):
                 f"EMOTION_MODEL_TIMEOUT_S ({self.model_timeout_s:g}) is longer than "
                 f"EMOTION_REQUEST_TIMEOUT_S ({self.request_timeout_s:g})"
             )
+        database = parse_url(self.database_url.get_secret_value()).get_backend_name()
+        if self.experiments and database == "postgresql" and self.subject_secret is None:
+            raise ValueError(
+                "EMOTION_SUBJECT_SECRET is not set, but EMOTION_EXPERIMENTS is, and the database can be shared: "
+                "gateways that each hash with a random key would take one subject for many"
+            )
         if self.max_batch_bytes < self.max_image_bytes:
             raise ValueError(
                 f"EMOTION_MAX_BATCH_BYTES ({self.max_batch_bytes}) is less than "

@@ -43,6 +43,7 @@ async def test_predictions_and_feedback_make_a_report(
             database_url=database_url,
             experiments=file,
             admin_key=KEY,
+            subject_secret="s" * 16,
             model_server=server.address,
             # Nothing is written by itself during the test: feedback sees to it.
             outcome_flush_s=60,
