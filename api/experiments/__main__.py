@@ -72,6 +72,9 @@ def _run(work: Callable[[OutcomeStore, Settings], Awaitable[Result]]) -> Result:
     except (ValidationError, SettingsError) as error:
         _fail("\n".join(explain(error)))
     url = parse_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        # A report on nothing would make an empty database there.
+        _fail(f"there is no file {url.database}")
 
     async def run() -> Result:
         engine = open_engine(url)
@@ -86,7 +89,8 @@ def _run(work: Callable[[OutcomeStore, Settings], Awaitable[Result]]) -> Result:
     except UnknownExperiment as error:
         _fail(error.detail)
     except DATABASE_ERRORS as error:
-        _fail(f"{url.render_as_string()}: {str(error).splitlines()[0]}")
+        # Without the query, which may hold a password, too.
+        _fail(f"{url.set(query={}).render_as_string()}: {(str(error).splitlines() or [type(error).__name__])[0]}")
 
 
 def _fail(message: str) -> NoReturn:

@@ -25,6 +25,10 @@ _KEEPALIVES = {
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 
 
+class SchemaError(Exception):
+    """The database has tables that this code does not know."""
+
+
 def parse_url(text: str) -> URL:
     """A database URL with the driver that we use. Raises ValueError, without the password, for any other."""
     try:

@@ -1,11 +1,11 @@
 """What is written to the outcome database and looked up in it, one transaction each."""
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from alembic.util import CommandError
 from sqlalchemy import Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from api.errors import UnknownExperiment
 from api.experiments.records import PredictionRecord
 from api.ids import lowest_id
+from api.outcomes.database import SchemaError
 from api.outcomes.tables import faces, feedback, predictions, splits
 
-# What a database that is down, slow, full or not yet migrated raises.
-DATABASE_ERRORS = (SQLAlchemyError, OSError, CommandError)
+# What a database that is down, slow, full, not yet migrated, or none at all raises.
+DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, SchemaError)
 
 _PRUNED_AT_ONCE = 500
 _NEVER = datetime.min.replace(tzinfo=UTC)

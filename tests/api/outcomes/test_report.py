@@ -21,6 +21,8 @@ from api.experiments.__main__ import app as command_line
 from api.experiments.html import render
 from api.experiments.report import build_report, macro_f1
 from api.experiments.report_schema import Report
+from api.outcomes.database import open_sync_engine, parse_url
+from api.outcomes.migrate import migrate
 from api.outcomes.service import Outcomes
 from api.settings import Settings
 
@@ -371,4 +373,29 @@ async def test_the_command_line_without_a_database(tmp_path: Path, monkeypatch: 
     assert failed.exit_code == 1
     assert "Connection refused" in failed.stderr or "connection failed" in failed.stderr
     assert "hunter2" not in failed.output
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def test_the_command_line_on_what_is_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "missing" / "outcomes.db"
+    monkeypatch.setenv("EMOTION_DATABASE_URL", f"sqlite:///{file}")
+    failed = CliRunner().invoke(command_line, ["report", "race"])
+    assert (failed.exit_code, failed.stderr) == (1, f"there is no file {file}\n")
+    assert not file.parent.exists()
+
+    file.parent.mkdir()
+    file.write_text("These are no tables. " * 100)
+    failed = CliRunner().invoke(command_line, ["report", "race"])
+    assert failed.exit_code == 1
+    assert failed.stderr == f"sqlite+aiosqlite:///{file}: file is not a database\n"
+
+    file.unlink()
+    migrate(parse_url(f"sqlite:///{file}"))
+    engine = open_sync_engine(parse_url(f"sqlite:///{file}"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'r9999'")
+    engine.dispose()
+    failed = CliRunner().invoke(command_line, ["report", "race"])
+    assert failed.exit_code == 1
+    assert "the tables are newer than this program" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1

@@ -150,6 +150,22 @@ async def test_a_database_that_is_absent_at_start_up_is_migrated_when_it_comes(
         assert len(await rows(outcomes, tables.predictions)) == 1
 
 
+async def test_a_file_that_is_no_database_is_logged_once(
+    tmp_path: Path, open_store: Callable, make: Callable, value: Callable, until: Callable, caplog: Any
+) -> None:
+    (tmp_path / "notes").write_text("These are no tables. " * 100)
+    async with open_store(database_url=f"sqlite:///{tmp_path}/notes") as outcomes:
+        outcomes.record(make())
+        await until(lambda: value("emotion_outcomes_write_failures_total") >= 2)
+        with pytest.raises(OutcomesUnavailable):
+            await outcomes.take_feedback(make().id, 0, emotion="happy", correct=None)
+    said = [record for record in caplog.records if "outcomes are buffered" in record.message]
+    assert [record.message for record in said] == [
+        "outcomes are buffered, for the database fails: file is not a database"
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_a_database_that_stays_away_costs_what_was_buffered_and_shutdown_is_bounded(
     tmp_path: Path, open_store: Callable, make: Callable, value: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
