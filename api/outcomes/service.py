@@ -164,7 +164,11 @@ async def open_outcomes(settings: Settings, metrics: Metrics) -> AsyncIterator[O
     try:
         yield outcomes
     finally:
+        # Each of them talks to the database, which may have gone silent.
         pruning.cancel()
-        await asyncio.wait([pruning])
+        await asyncio.wait([pruning], timeout=_CLOSE_TIMEOUT_S)
         await writer.close(_CLOSE_TIMEOUT_S)
-        await engine.dispose()
+        disposing = asyncio.create_task(engine.dispose(), name="closing of connections")
+        if (await asyncio.wait([disposing], timeout=_CLOSE_TIMEOUT_S))[1]:
+            disposing.cancel()
+            logger.warning("connections to the database are given up: they did not close in time")

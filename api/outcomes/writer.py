@@ -108,7 +108,7 @@ class OutcomeWriter:
         _, unfinished = await asyncio.wait([self._task], timeout=timeout_s)
         if unfinished:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=timeout_s)
         if self._timer:
             self._timer.cancel()
         if self._pending:

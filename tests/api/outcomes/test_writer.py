@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import OutcomesUnavailable
-from api.outcomes import tables
+from api.outcomes import service, tables
 from api.outcomes.database import open_sync_engine, parse_url
 from api.outcomes.service import Outcomes
+from api.outcomes.store import OutcomeStore
 
 
 async def test_what_is_buffered_is_written_at_shutdown(open_store: Callable, make: Callable, rows: Callable) -> None:
@@ -178,6 +181,37 @@ async def test_a_database_that_stays_away_costs_what_was_buffered_and_shutdown_i
     assert value("emotion_outcomes_lost_total", reason="shutdown") == 3
     assert value("emotion_outcomes_buffered") == 0
     assert "3 predictions are lost" in caplog.text
+
+
+async def test_a_database_that_has_gone_silent_does_not_hold_up_shutdown(
+    open_store: Callable, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = asyncio.Event()
+    silent: set[Any] = set()
+
+    async def wait_for_it(*_: Any, **__: Any) -> None:
+        """As drivers may, it waits for the server even when cancelled."""
+        silent.add(asyncio.current_task())
+        while not answers.is_set():
+            with suppress(asyncio.CancelledError):
+                await answers.wait()
+        raise asyncio.CancelledError
+
+    dispose = AsyncEngine.dispose
+    monkeypatch.setattr(service, "_CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(OutcomeStore, "prune", wait_for_it)
+    async with asyncio.timeout(20):
+        async with open_store(outcome_flush_s=60) as outcomes:
+            await until(lambda: len(silent) == 1)
+            monkeypatch.setattr(OutcomeStore, "add", wait_for_it)
+            monkeypatch.setattr(AsyncEngine, "dispose", wait_for_it)
+            outcomes.record(make())
+    answers.set()
+    await asyncio.wait(silent)
+    await dispose(outcomes.store.engine)
+    # Retention, the writer and the closing of connections.
+    assert len(silent) == 3
+    assert value("emotion_outcomes_lost_total", reason="shutdown") == 1
 
 
 async def test_a_server_that_dies_and_comes_back_loses_nothing(
