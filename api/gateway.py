@@ -106,7 +106,12 @@ class Gateway:
         """
         if isinstance(asked, Target):
             return Answer(await self.score(found, asked), asked, None, False)
-        prediction, target, fallback = await self.split.answer(asked, partial(self.score, found), deadline)
+        try:
+            prediction, target, fallback = await self.split.answer(asked, partial(self.score, found), deadline)
+        finally:
+            # Those that fail, too: a variant that loses what it would get wrong must not look better for it.
+            if not asked.forced:
+                self.outcomes.count_assigned(asked.experiment, asked.variant.name)
         return Answer(prediction, target, asked, fallback)
 
     async def conclude(self, answer: Answer, prediction_id: str, latency_s: float) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from math import ceil
 
 from api.experiments import sequential, statistics
+from api.experiments.advice import decide
 from api.experiments.report_schema import (
     Accuracy,
     Answers,
@@ -14,17 +15,14 @@ from api.experiments.report_schema import (
     Latency,
     Needed,
     Report,
-    SplitCheck,
     VariantReport,
-    Verdict,
 )
+from api.experiments.split_check import check_split
 from api.experiments.statistics import Interval, Proportion
 from api.outcomes.store import OutcomeStore, Split
 from api.outcomes.tallies import QUANTILES, Tally, tally
 
 ALPHA = 0.05
-CHI_SQUARE_ALPHA = 0.001
-SPLIT_ALPHA = 0.01
 
 NOTES = [
     "Accuracy counts faces with feedback. Those of one subject (without one: of one request) are correlated: all "
@@ -36,8 +34,10 @@ NOTES = [
     "variant. A variant that falls back where it would "
     "have been wrong looks better than it is: mind its fallback_rate.",
     "Forced requests count nowhere, nor do those that were assigned by other weights: each change of the weights, of "
-    "the variants or of their targets starts a new comparison. The split check has several parts (chi-square; and a "
-    "sequential multinomial test, Lindon & Malek 2022; and whether subjects ask equally often, Welch 1951).",
+    "the variants or of their targets starts a new comparison, with its own chance of a false alarm.",
+    "The split is broken where its sequential multinomial test says so (Lindon & Malek 2022; at 5 %, over all looks), "
+    "or where requests get lost from one variant more than from the others: those that failed, and predictions that "
+    "are not stored. chi_square_p and activity_p (Welch 1951) hold for one look only and merely warn.",
 ]
 
 
@@ -60,10 +60,8 @@ async def build_report(
         for variant in others
         if control is not None and (accuracy := variants[variant].accuracy) is not None
     ]
-    check = _check_split(split, variants, tallies.elsewhere)
-    verdict, advice = _decide(split.control, len(others), check, comparisons, effect)
-    if check.elsewhere:
-        advice += f" The {check.elsewhere:,} earlier requests under other weights are left out."
+    check = check_split(split, variants, tallies.elsewhere)
+    verdict, advice = decide(split.control, len(others), check, comparisons, effect)
     return Report(
         experiment=name,
         generated_at=datetime.now(UTC),
@@ -88,6 +86,7 @@ def _describe(name: str, one: Tally, split: Split, classes: Sequence[str]) -> Va
         control=name == split.control,
         share=split.weights.get(name, 0) / sum(split.weights.values()),
         requests=one.requests,
+        lost=one.lost,
         fallback_rate=one.fallbacks / one.requests if one.requests else None,
         answered_by=[
             Answers(model=model, version=version, requests=count)
@@ -171,92 +170,6 @@ def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: flo
         still=max(0, treated - one.n) + max(0, controls - control.n),
         single_look=ceil(single * one.design_effect),
     )
-
-
-def _check_split(split: Split, variants: Mapping[str, Tally], elsewhere: int) -> SplitCheck:
-    observed = {name: one.activity.subjects for name, one in variants.items()}
-    weights = [split.weights.get(name, 0.0) for name in variants]
-    total = sum(observed.values())
-    chi_square = sequential.chi_square_p(list(observed.values()), weights)
-    always = sequential.split_p(list(observed.values()), weights)
-    activity = statistics.activity_p([one.activity for one in variants.values()])
-    return SplitCheck(
-        id=split.id,
-        since=split.first_seen,
-        elsewhere=elsewhere,
-        observed=observed,
-        expected={
-            name: round(total * weight / sum(weights), 1) for name, weight in zip(variants, weights, strict=True)
-        },
-        chi_square_p=chi_square,
-        always_valid_p=always,
-        requests_per_subject={name: round(one.activity.mean, 3) for name, one in variants.items()},
-        activity_p=activity,
-        broken=chi_square < CHI_SQUARE_ALPHA or always < SPLIT_ALPHA or activity < CHI_SQUARE_ALPHA,
-    )
-
-
-def _decide(
-    control: str, others: int, split: SplitCheck, comparisons: Sequence[Comparison], effect: float
-) -> tuple[Verdict, str]:
-    if split.broken and split.activity_p < CHI_SQUARE_ALPHA:
-        means = ", ".join(f"{name} {mean:.2f}" for name, mean in split.requests_per_subject.items())
-        return "broken split", (
-            f"Broken split: subjects of the variants do not send equally many requests ({means} each); find out "
-            "whether some are lost, or the variants themselves change how often people ask, and trust no comparison "
-            "until then."
-        )
-    if split.broken:
-        counts = ", ".join(
-            f"{name} has {count:,} for {split.expected[name]:,.0f}" for name, count in split.observed.items()
-        )
-        return "broken split", (
-            f"Broken split: the variants did not get the share of subjects that their weights give them ({counts}); "
-            "find out where they are lost and trust no comparison until then."
-        )
-    better = [one for one in comparisons if one.significant and one.difference > 0]
-    if better:
-        best = max(better, key=lambda one: one.difference)
-        return "variant better", f"Variant {best.variant!r} is better than control {control!r}{_by(best)}: promote it."
-    worse = [one for one in comparisons if one.significant]
-    if worse and len(worse) == others:
-        names = " and ".join(repr(one.variant) for one in worse)
-        return "control better", f"Control {control!r} is better than {names}{_by(worse[0])}: end the experiment."
-    return "keep running", _keep_running(others, worse, comparisons, effect)
-
-
-def _keep_running(others: int, worse: Sequence[Comparison], comparisons: Sequence[Comparison], effect: float) -> str:
-    if not others:
-        return "Keep running: there is only one variant, hence nothing to compare."
-    if not comparisons:
-        return "Keep running: the control and another variant need feedback before there is anything to compare."
-    open_ones = [one for one in comparisons if not one.significant]
-    lacking = max((one.needed.still for one in open_ones), default=0)
-    losing = f"; {' and '.join(repr(one.variant) for one in worse)} may be ended already" if worse else ""
-    if len(open_ones) < others - len(worse):
-        return f"Keep running: not every variant has feedback yet{losing}."
-    if lacking:
-        return (
-            f"Keep running: no difference is certain yet, and about {lacking:,} more faces with feedback are needed to "
-            f"find one of {100 * effect:g} points{losing}."
-        )
-    return (
-        f"Keep running only if less than {100 * effect:g} points matter: there is feedback enough to have found such a "
-        f"difference, and none is certain{losing}."
-    )
-
-
-def _by(one: Comparison) -> str:
-    interval = one.always_valid_interval
-    if interval is None:
-        return ""
-    return (
-        f" by {100 * abs(one.difference):.1f} points of accuracy ({_signed(interval.low)} to {_signed(interval.high)})"
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}"
 
 
 def _interval(interval: Interval) -> IntervalOut:

@@ -48,7 +48,8 @@ class VariantReport(BaseModel):
     name: str
     control: bool
     share: Rate = Field(description="Of the traffic, by the present weights.")
-    requests: int = Field(description="Assigned to it, fallbacks included, forced ones not.")
+    requests: int = Field(description="Assigned to it and stored, fallbacks included, forced ones not.")
+    lost: int = Field(description="Assigned to it as well, but they failed or are not stored.")
     fallback_rate: Rate | None = Field(
         description="Share of them that the control answered. They count in nothing below, for another model answered."
     )
@@ -91,18 +92,27 @@ class Comparison(BaseModel):
 
 
 class SplitCheck(BaseModel):
-    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and do they ask equally often?"""
+    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and does nothing get lost on the way?"""
 
     id: str = Field(description="Of the split that the whole report is about: its variants, targets and weights.")
     since: datetime = Field(description="When it was first seen.")
     elsewhere: int = Field(description="Requests of the experiment under other splits, which count nowhere.")
     observed: dict[str, int] = Field(description="Subjects, and requests without one.")
     expected: dict[str, float]
-    chi_square_p: PValue = Field(description="Of a single look; below 0.001 the split is broken.")
-    always_valid_p: PValue = Field(description="Valid at every look; below 0.01 the split is broken.")
+    always_valid_p: PValue = Field(description="Valid at every look; up to 0.05 the split is broken.")
+    chi_square_p: PValue | None = Field(
+        description="Of a single look; below 0.01 it warns. Null where fewer than 10 are expected."
+    )
+    assigned: dict[str, int] = Field(description="Requests, by the gateways' own count.")
+    lost: dict[str, int] = Field(description="Those of them that failed or are not stored.")
+    lost_p: PValue = Field(
+        description="Of losses that hit all alike, valid at every look; up to 0.001, and from a difference of 0.1 % of "
+        "the requests on, the split is broken."
+    )
     requests_per_subject: dict[str, float]
-    activity_p: PValue = Field(description="Of equally many requests per subject; below 0.001 the split is broken.")
+    activity_p: PValue = Field(description="Of equally many requests per subject, at a single look; it only warns.")
     broken: bool
+    warnings: list[str] = Field(description="What tests of a single look say; none of them decides.")
 
 
 class Report(BaseModel):

@@ -45,6 +45,14 @@ class Outcomes:
         """See OutcomeSink."""
         self._writer.record(prediction)
 
+    def count_assigned(self, experiment: Experiment, variant: str) -> None:
+        """A request was assigned by the experiment's split and is done with, answered or not; call it before record().
+
+        Never blocks and never raises.
+        """
+        self.note_split(experiment)
+        self._writer.count_assigned(experiment.split_id, variant)
+
     def note_split(self, experiment: Experiment) -> None:
         """Take note of how an experiment divides its traffic, if that is news. Never blocks and never raises."""
         weights = dict(zip(experiment.variant_names, experiment.buckets, strict=True))

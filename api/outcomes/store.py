@@ -15,7 +15,7 @@ from api.errors import UnknownExperiment
 from api.experiments.records import PredictionRecord
 from api.ids import lowest_id
 from api.outcomes.database import SchemaError
-from api.outcomes.tables import faces, feedback, predictions, splits
+from api.outcomes.tables import assignments, faces, feedback, predictions, splits
 
 # What a database that is down, slow, full, not yet migrated, or none at all raises.
 DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, SchemaError)
@@ -33,6 +33,17 @@ class Split:
     control: str
     weights: Mapping[str, float]
     first_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Requests that one run of a gateway assigned by a split to a variant, and how many of them are stored."""
+
+    run: str
+    split: str
+    variant: str
+    assigned: int
+    stored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,16 @@ class OutcomeStore:
             rows = [row for prediction in batch for row in _face_rows(prediction)]
             if rows:
                 await connection.execute(_insert(connection, faces).on_conflict_do_nothing(), rows)
+
+    async def put_assignments(self, counts: Sequence[Assignments]) -> None:
+        """Write absolute counts; the last ones of a run, split and variant win."""
+        async with self.engine.begin() as connection:
+            statement = _insert(connection, assignments)
+            changed = {name: statement.excluded[name] for name in ("assigned", "stored")}
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["run", "split", "variant"], set_=changed),
+                [asdict(count) for count in counts],
+            )
 
     async def find(self, prediction_id: str) -> StoredPrediction | None:
         async with self.readers.connect() as connection:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.experiments.statistics import Activity, Proportion
 from api.outcomes.store import Split
-from api.outcomes.tables import faces, feedback, predictions
+from api.outcomes.tables import assignments, faces, feedback, predictions
 
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -27,15 +27,21 @@ _UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
 
 @dataclass(slots=True)
 class Tally:
-    """One variant. activity: of subjects (a request without one is one of its own).
+    """One variant. activity: of subjects (a request without one is one of its own); of them fell_back had a fallback
+    and answered a face from the variant itself. assigned: requests by the gateways' count; lost: those of them that
+    failed or are not stored.
 
     answers: requests by (model, version); emotions: faces by predicted emotion; latency_ms: by quantile; accuracy: over
     faces with feedback in clusters by unit, None without any; confusion: faces by (true, predicted) emotion, where the
     feedback names the true one.
     """
 
+    assigned: int = 0
+    lost: int = 0
     requests: int = 0
     fallbacks: int = 0
+    fell_back: int = 0
+    answered: int = 0
     activity: Activity = field(default_factory=lambda: Activity(0, 0, 0))
     faces: int = 0
     answers: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -74,10 +80,20 @@ class _Reader:
 
     async def read(self) -> Tallies:
         tallies = {name: Tally() for name in self._split.weights}
-        fell_back = func.sum(case((predictions.c.fallback, 1), else_=0))
-        for row in await self._rows(self._assigned, func.count().label("requests"), fell_back.label("fallbacks")):
+        answered = and_(predictions.c.faces > 0, predictions.c.fallback == false())
+        counts = (
+            func.count().label("requests"),
+            func.sum(case((predictions.c.fallback, 1), else_=0)).label("fallbacks"),
+            func.count(case((predictions.c.fallback, _UNIT)).distinct()).label("fell_back"),
+            func.count(case((answered, _UNIT)).distinct()).label("answered"),
+        )
+        for row in await self._rows(self._assigned, *counts):
             one = tallies[row.variant]
             one.requests, one.fallbacks = row.requests, row.fallbacks
+            one.fell_back, one.answered = row.fell_back, row.answered
+        for row in await self._connection.execute(_assigned(self._split.id)):
+            one = tallies[row.variant]
+            one.assigned, one.lost = int(row.assigned), int(row.assigned - row.stored)
         for row in await self._connection.execute(_activity(self._assigned)):
             tallies[row.variant].activity = Activity(*map(int, row[1:]))
         by_version = (predictions.c.model, predictions.c.version)
@@ -135,6 +151,12 @@ class _Reader:
     async def _classes(self) -> tuple[str, ...]:
         newest = select(predictions.c.classes).where(self._own, predictions.c.faces > 0)
         return tuple(await self._connection.scalar(newest.order_by(predictions.c.created_at.desc()).limit(1)) or ())
+
+
+def _assigned(split_id: str) -> Select[Any]:
+    sums = (func.sum(assignments.c[name]).label(name) for name in ("assigned", "stored"))
+    query = select(assignments.c.variant, *sums).where(assignments.c.split == split_id)
+    return query.group_by(assignments.c.variant)
 
 
 def _activity(assigned: ColumnElement[bool]) -> Select[Any]:

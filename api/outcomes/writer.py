@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from api.errors import OutcomesUnavailable
 from api.experiments.records import PredictionRecord
 from api.metrics import Metrics
+from api.outcomes.ledger import Ledger
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore, Split
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class OutcomeWriter:
         self._pending: dict[str, PredictionRecord] = {}
         self._splits: dict[str, Split] = {}
         self._noted: dict[str, Split] = {}
+        self._ledger = Ledger()
         self._rows = 0
         self._migrated = False
         self._failures = 0
@@ -74,7 +76,13 @@ class OutcomeWriter:
             return
         self._rows += rows
         self._pending[prediction.id] = replace(prediction, subject=self._hash(prediction.subject))
+        self._ledger.enter(prediction)
         self._metrics.set_buffered_outcomes(len(self._pending))
+        self._schedule()
+
+    def count_assigned(self, split_id: str, variant: str) -> None:
+        """A request was assigned by the split and is done with, answered or not. Call it before record()."""
+        self._ledger.assign(split_id, variant)
         self._schedule()
 
     def note_split(self, split_id: str, experiment: str, control: str, weights: Mapping[str, float]) -> None:
@@ -123,14 +131,17 @@ class OutcomeWriter:
         return hmac.digest(self._secret, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
 
     def _schedule(self) -> None:
-        if self._rows >= _BATCH_ROWS or (self._closing.is_set() and self._pending):
+        if self._rows >= _BATCH_ROWS or (self._closing.is_set() and self._unwritten()):
             self._due.set()
-        elif self._timer is None and self._pending:
+        elif self._timer is None and self._unwritten():
             self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._due.set)
+
+    def _unwritten(self) -> bool:
+        return bool(self._pending or self._splits or self._ledger.due())
 
     async def _run(self) -> None:
         stopping = False
-        while not (stopping and (self._failures or not (self._pending or self._splits))):
+        while not (stopping and (self._failures or not self._unwritten())):
             if not self._failures:
                 await self._due.wait()
             # Read before the attempt: after close() there is always one more.
@@ -162,9 +173,10 @@ class OutcomeWriter:
             batch.append(prediction)
         return batch
 
-    def _forget(self, prediction: PredictionRecord) -> None:
+    def _forget(self, prediction: PredictionRecord, *, stored: bool) -> None:
         if self._pending.pop(prediction.id, None) is not None:
             self._rows -= _rows(prediction)
+            self._ledger.leave(prediction, stored=stored)
 
     async def _try(self) -> None:
         batch = self._next_batch()
@@ -175,11 +187,17 @@ class OutcomeWriter:
                     await self._migrate()
                     self._migrated = True
                 await self._write(batch, list(changed.values()))
+                for prediction in batch:
+                    self._forget(prediction, stored=True)
+                if counts := self._ledger.due():
+                    await self._store.put_assignments(counts)
+                    self._ledger.note(counts)
         except Exception as error:
             self._failures += 1
             # The tables may be gone with the database that had them.
             self._migrated = False
             self._splits = dict(self._noted)
+            self._ledger.note_none()
             if not isinstance(error, DATABASE_ERRORS):
                 logger.exception("unexpected error while outcomes were written")
             elif self._failures == 1:
@@ -189,8 +207,6 @@ class OutcomeWriter:
         if self._failures:
             logger.info("the database takes outcomes again")
             self._failures = 0
-        for prediction in batch:
-            self._forget(prediction)
         for split_id in changed:
             del self._splits[split_id]
         self._metrics.set_buffered_outcomes(len(self._pending))
@@ -218,7 +234,7 @@ class OutcomeWriter:
             logger.error("prediction %s is lost: the database refuses it", prediction.id, exc_info=error)
             self._metrics.count_lost_outcome("refused")
             # Now, for the rest of the batch may have to be tried again.
-            self._forget(prediction)
+            self._forget(prediction, stored=False)
             return False
         return True
 
