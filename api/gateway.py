@@ -194,6 +194,8 @@ async def open_gateway(
         shadows = Shadows(
             shadow_client,
             metrics.experiments,
+            Breakers(settings.breaker_failures, settings.breaker_open_s),
+            busy=lambda: pool.waiting > 0,
             concurrency=settings.shadow_concurrency,
             queue_faces=settings.shadow_queue,
         )
