@@ -1,16 +1,29 @@
 """Says in one sentence what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from api.experiments import statistics
 from api.experiments.report_schema import Comparison, SplitCheck, Verdict
 from api.experiments.split_check import complaint
+from api.outcomes.tallies import Tally
+
+# Of a test of one look.
+GUARDRAIL_ALPHA = 0.01
 
 
 def decide(
-    control: str, others: int, split: SplitCheck, comparisons: Sequence[Comparison], effect: float
+    control: str, variants: Mapping[str, Tally], split: SplitCheck, comparisons: Sequence[Comparison], effect: float
 ) -> tuple[Verdict, str]:
-    """The verdict, and the advice that goes with it. others: how many variants there are besides the control."""
-    verdict, advice = _judge(control, others, split, comparisons, effect)
+    """The verdict, and the advice that goes with it. variants: tallies of all, the control's too."""
+    verdict, advice = _judge(control, len(variants) - 1, split, comparisons, effect)
+    if verdict != "broken split":
+        objections = [
+            f"{name!r} {' and '.join(clauses)}"
+            for name, one in variants.items()
+            if name != control and (clauses := list(_guardrails(one, variants[control])))
+        ]
+        if objections:
+            advice = f"{advice.removesuffix('.')}, but {'; '.join(objections)}."
     if split.elsewhere:
         advice += f" The {split.elsewhere:,} earlier requests under other weights are left out."
     return verdict, advice
@@ -64,3 +77,30 @@ def _by(one: Comparison) -> str:
 
 def _signed(value: float) -> str:
     return f"{100 * value:+.1f}"
+
+
+def _guardrails(one: Tally, control: Tally) -> Iterator[str]:
+    """In what a variant differs from the control that is not accuracy, and may make its accuracy misleading.
+
+    Subjects are compared, for requests and faces of one subject are alike.
+    """
+    if _differ((one.fell_back, one.activity.subjects), (control.fell_back, control.activity.subjects)):
+        yield f"falls back in {_percent(one.fallbacks, one.requests)} of its requests"
+    mine, theirs = (_feedback_rate(side) for side in (one, control))
+    if _differ(mine, theirs):
+        yield f"gets feedback from {_percent(*mine)} of its subjects, the control from {_percent(*theirs)}"
+
+
+def _feedback_rate(one: Tally) -> tuple[int, int]:
+    return one.accuracy.clusters if one.accuracy else 0, one.answered
+
+
+def _differ(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    (count, n), (control_count, control_n) = one, other
+    if not n or not control_n:
+        return False
+    return statistics.two_proportion_p(count / n, n, control_count / control_n, control_n) < GUARDRAIL_ALPHA
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.3g} %"

@@ -61,7 +61,7 @@ async def build_report(
         if control is not None and (accuracy := variants[variant].accuracy) is not None
     ]
     check = check_split(split, variants, tallies.elsewhere)
-    verdict, advice = decide(split.control, len(others), check, comparisons, effect)
+    verdict, advice = decide(split.control, variants, check, comparisons, effect)
     return Report(
         experiment=name,
         generated_at=datetime.now(UTC),
@@ -101,6 +101,7 @@ def _describe(name: str, one: Tally, split: Split, classes: Sequence[str]) -> Va
         if one.latency_ms
         else None,
         feedback=accuracy.n if accuracy else 0,
+        feedback_rate=(accuracy.clusters if accuracy else 0) / one.answered if one.answered else None,
         subjects=accuracy.clusters if accuracy else 0,
         design_effect=round(accuracy.design_effect, 3) if accuracy else None,
         accuracy=_accuracy(accuracy) if accuracy else None,

@@ -58,6 +58,7 @@ class VariantReport(BaseModel):
     emotions: dict[str, Rate] = Field(description="Share of the faces, by predicted emotion.")
     latency_ms: Latency | None
     feedback: int = Field(description="Faces with feedback.")
+    feedback_rate: Rate | None = Field(description="Share of the subjects with a face who have feedback on one.")
     subjects: int = Field(description="Those whom they are of; a request without a subject counts as one.")
     design_effect: float | None = Field(
         description="How many faces tell as much as one independent one, for those of a subject are alike."

@@ -102,6 +102,37 @@ async def test_a_better_variant(outcomes: Outcomes, fill: Callable) -> None:
     assert (accuracy.low, accuracy.high) == pytest.approx((wilson.low, wilson.high), abs=1e-6)
 
 
+async def test_guardrails_are_part_of_the_advice(outcomes: Outcomes, fill: Callable, make: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 800, 480)
+    await fill(outcomes, "b", 480, 432)
+    await outcomes.store.add([make(variant="b", fallback=True) for _ in range(320)])
+    found = await report(outcomes)
+    assert found.verdict == "variant better"
+    assert found.advice.endswith(": promote it, but 'b' falls back in 40 % of its requests.")
+    assert [one.feedback_rate for one in found.variants] == [1, 1]
+
+    await outcomes.store.add([make(variant=variant) for variant in "ab" for _ in range(400)])
+    found = await report(outcomes)
+    assert [one.feedback_rate for one in found.variants] == pytest.approx([800 / 1200, 480 / 880], abs=1e-6)
+    assert found.advice.endswith(
+        ", but 'b' falls back in 26.7 % of its requests and gets feedback from 54.5 % of its subjects, the control "
+        "from 66.7 %."
+    )
+
+
+async def test_equal_guardrails_are_not_mentioned(outcomes: Outcomes, fill: Callable, make: Callable) -> None:
+    split(outcomes, a=1, b=1)
+    await fill(outcomes, "a", 300, 200)
+    await fill(outcomes, "b", 300, 210)
+    # A single subject's fallbacks are one unit, however many they are.
+    await outcomes.store.add([make(variant="b", fallback=True, subject="anna") for _ in range(50)])
+    await outcomes.store.add([make(variant="a", subject="bert") for _ in range(50)])
+    found = await report(outcomes)
+    assert found.variants[1].fallback_rate == pytest.approx(1 / 7, abs=1e-6)
+    assert "but" not in found.advice
+
+
 async def test_a_better_control(outcomes: Outcomes, fill: Callable) -> None:
     split(outcomes, a=1, b=1)
     await fill(outcomes, "a", 800, 640)
