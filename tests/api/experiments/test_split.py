@@ -102,7 +102,8 @@ async def test_naming_a_target_bypasses_the_split(
     recorded: list[PredictionRecord],
 ) -> None:
     versions.labels["stable"] = 1
-    async with open_gateway(model_server=versions.address, experiments=write_experiment()) as client:
+    settings = {"experiments": write_experiment(), "record": "all"}
+    async with open_gateway(model_server=versions.address, **settings) as client:
         body = (await ask(client, "alice", query=query)).json()
         assert (body["experiment"], body["variant"], body["fallback"]) == (None, None, False)
         refused = await ask(client, query=query, headers={"X-Variant": "new"})
