@@ -20,8 +20,14 @@ class CpuPool:
         # One thread per image: under load OpenCV's own threads would fight with our workers for the cores.
         cv2.setNumThreads(1)
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="cpu")
+        self._workers = workers
         self._limit = workers + queue
         self._pending = 0
+
+    @property
+    def waiting(self) -> int:
+        """Items that have no thread yet."""
+        return max(0, self._pending - self._workers)
 
     async def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result | Exception]:
         """Run `work` on every item; what it raises stands in the place of its result.

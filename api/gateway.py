@@ -24,6 +24,9 @@ from api.outcomes.service import Outcomes
 from api.pipeline import FaceFinder, FaceOptions, FoundFaces
 from api.settings import Settings
 
+# A variant that is given less time than this, for the rest of the request took so long, is not blamed for needing more.
+_FAIR_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class ImageResult:
@@ -80,7 +83,11 @@ class Gateway:
         self.pool = pool
         self.client = client
         self.experiments = experiments
-        self.split = Split(Breakers(settings.breaker_failures, settings.breaker_open_s), metrics.experiments)
+        self.split = Split(
+            Breakers(settings.breaker_failures, settings.breaker_open_s),
+            metrics.experiments,
+            fair_s=min(settings.model_timeout_s, _FAIR_S),
+        )
         self.shadows = shadows
         self.outcomes = outcomes
         self._finder = finder
@@ -99,7 +106,12 @@ class Gateway:
         """
         if isinstance(asked, Target):
             return Answer(await self.score(found, asked), asked, None, False)
-        prediction, target, fallback = await self.split.answer(asked, partial(self.score, found), deadline)
+        try:
+            prediction, target, fallback = await self.split.answer(asked, partial(self.score, found), deadline)
+        finally:
+            # Those that fail, too: a variant that loses what it would get wrong must not look better for it.
+            if not asked.forced:
+                self.outcomes.count_assigned(asked.experiment, asked.variant.name)
         return Answer(prediction, target, asked, fallback)
 
     async def conclude(self, answer: Answer, prediction_id: str, latency_s: float) -> None:
@@ -120,12 +132,15 @@ class Gateway:
                 self.shadows.submit(assignment.experiment, prediction_id, faces, scores)
         if assignment is not None:
             self.outcomes.note_split(assignment.experiment)
+        elif self.settings.record != "all":
+            return
         self.outcomes.record(
             PredictionRecord(
                 id=prediction_id,
                 created_at=datetime.now(UTC),
                 experiment=answer.experiment,
                 variant=answer.variant,
+                split=assignment.experiment.split_id if assignment else None,
                 fallback=answer.fallback,
                 forced=assignment is not None and assignment.forced,
                 model=answer.target.model,
@@ -179,6 +194,8 @@ async def open_gateway(
         shadows = Shadows(
             shadow_client,
             metrics.experiments,
+            Breakers(settings.breaker_failures, settings.breaker_open_s),
+            busy=lambda: pool.waiting > 0,
             concurrency=settings.shadow_concurrency,
             queue_faces=settings.shadow_queue,
         )

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         default=SecretStr("sqlite:///.run/outcomes.db"), description="where outcomes are kept; or postgresql://..."
     )
+    record: Literal["experiments", "all"] = Field(
+        default="experiments", description="which predictions are kept for feedback: those assigned a variant, or all"
+    )
     subject_secret: SecretStr | None = Field(
         default=None, min_length=16, description="key of the hash of subjects; a random one per process when unset"
     )
@@ -115,6 +118,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"EMOTION_MODEL_TIMEOUT_S ({self.model_timeout_s:g}) is longer than "
                 f"EMOTION_REQUEST_TIMEOUT_S ({self.request_timeout_s:g})"
+            )
+        database = parse_url(self.database_url.get_secret_value()).get_backend_name()
+        if self.experiments and database == "postgresql" and self.subject_secret is None:
+            raise ValueError(
+                "EMOTION_SUBJECT_SECRET is not set, but EMOTION_EXPERIMENTS is, and the database can be shared: "
+                "gateways that each hash with a random key would take one subject for many"
             )
         if self.max_batch_bytes < self.max_image_bytes:
             raise ValueError(

@@ -26,14 +26,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binom
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select, update
 
 from api.app import create_app
 from api.experiments import sequential, statistics
-from api.experiments.report import ALPHA, CHI_SQUARE_ALPHA, SPLIT_ALPHA
+from api.experiments.report import ALPHA
+from api.experiments.split_check import SPLIT_ALPHA
 from api.experiments.statistics import Proportion
 from api.outcomes.store import OutcomeStore
-from api.outcomes.tables import predictions
+from api.outcomes.tables import assignments, predictions, splits
 from api.protos import serving_pb2 as pb
 from api.settings import Settings
 
@@ -75,17 +76,18 @@ def simulate_statistics(
 
 
 def _simulate_splits(generator: np.random.Generator, runs: int) -> None:
-    table = Table("split", "lost", "chi-square, any of 20 days", "at every look", "either")
+    table = Table("split", "lost before the gateway", "alarm by day 20", "by day 60", "chi-square on any of 60 days")
     for shares in ((0.5, 0.5), (0.9, 0.1)):
         for lost in (0.0, 0.05, 0.1):
-            kept = np.array(shares) * [1, 1 - lost]
-            counts = generator.multinomial(1000, kept / kept.sum(), (runs // 10, 20)).cumsum(axis=1)
-            chi = np.array([[sequential.chi_square_p(day, shares) < CHI_SQUARE_ALPHA for day in run] for run in counts])
-            always = np.array([[sequential.split_p(day, shares) < SPLIT_ALPHA for day in run] for run in counts])
-            rates = [alarms.any(axis=1).mean() for alarms in (chi, always, chi | always)]
-            table.add_row("/".join(f"{100 * share:g}" for share in shares), f"{lost:.0%}", *(f"{r:.2%}" for r in rates))
+            daily = generator.multinomial(1000, shares, (runs // 20, 60))
+            counts = generator.binomial(daily, [1, 1 - lost]).cumsum(axis=1)
+            always = np.array([[sequential.split_p(day, shares) <= SPLIT_ALPHA for day in run] for run in counts])
+            chi = np.array([[(sequential.chi_square_p(day, shares) or 1) < 0.01 for day in run] for run in counts])
+            rates = always[:, :20].any(axis=1), always.any(axis=1), chi.any(axis=1)
+            row = (f"{rate.mean():.2%}" for rate in rates)
+            table.add_row("/".join(f"{100 * share:g}" for share in shares), f"{lost:.0%}", *row)
     console.print(table)
-    console.print(f"{runs // 10} experiments each, 1,000 subjects a day, one variant losing some")
+    console.print(f"{runs // 20} experiments each, 1,000 subjects a day, the second variant losing some")
 
 
 Look = tuple[Proportion, Proportion]
@@ -224,13 +226,13 @@ async def _service(requests: int, database: str, folder: Path, per_subject: int,
         )
     console.print(f"{report['verdict']}: {report['advice']}")
     console.print(
-        f"v2 losing {lost} requests: {broken['verdict']}, p of the subjects "
-        f"{broken['split']['chi_square_p']:.2g}, of their requests {broken['split']['activity_p']:.2g}"
+        f"v2 losing {lost} requests from the database: {broken['verdict']}, p of the losses "
+        f"{broken['split']['lost_p']:.2g}, of the subjects {broken['split']['always_valid_p']:.2g}"
     )
 
 
 async def _lose(store: OutcomeStore, name: str, generator: np.random.Generator) -> int:
-    """Take 5 % of v2's requests out of the database, as if they had never arrived."""
+    """Take 5 % of v2's requests out of the database, as if they had never been stored."""
     async with store.engine.begin() as connection:
         found = select(predictions.c.id).where(predictions.c.experiment == name, predictions.c.variant == "v2")
         ids = sorted(await connection.scalars(found))
@@ -239,6 +241,13 @@ async def _lose(store: OutcomeStore, name: str, generator: np.random.Generator) 
             await connection.execute(
                 delete(predictions).where(predictions.c.id.in_(lost[start : start + 500].tolist()))
             )
+        mine = (
+            assignments.c.split.in_(select(splits.c.id).where(splits.c.experiment == name)),
+            assignments.c.variant == "v2",
+        )
+        run = await connection.scalar(select(func.min(assignments.c.run)).where(*mine))
+        stored = assignments.c.stored - len(lost)
+        await connection.execute(update(assignments).where(*mine, assignments.c.run == run).values(stored=stored))
     return len(lost)
 
 

@@ -72,6 +72,9 @@ def _run(work: Callable[[OutcomeStore, Settings], Awaitable[Result]]) -> Result:
     except (ValidationError, SettingsError) as error:
         _fail("\n".join(explain(error)))
     url = parse_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        # A report on nothing would make an empty database there.
+        _fail(f"there is no file {url.database}")
 
     async def run() -> Result:
         engine = open_engine(url)
@@ -86,7 +89,8 @@ def _run(work: Callable[[OutcomeStore, Settings], Awaitable[Result]]) -> Result:
     except UnknownExperiment as error:
         _fail(error.detail)
     except DATABASE_ERRORS as error:
-        _fail(f"{url.render_as_string()}: {str(error).splitlines()[0]}")
+        # Without the query, which may hold a password, too.
+        _fail(f"{url.set(query={}).render_as_string()}: {(str(error).splitlines() or [type(error).__name__])[0]}")
 
 
 def _fail(message: str) -> NoReturn:
@@ -97,7 +101,9 @@ def _fail(message: str) -> NoReturn:
 def _show(found: Report) -> None:
     console = Console()
     console.print(Panel(found.advice, title=found.experiment, border_style=_COLOURS[found.verdict]))
-    variants = Table("variant", "answered by", "requests", "fell back", "faces", "feedback", "accuracy", "macro F1")
+    variants = Table(
+        "variant", "answered by", "requests", "lost", "fell back", "faces", "feedback", "accuracy", "macro F1"
+    )
     variants.add_column("ms p50/p95/p99")
     for one in found.variants:
         variants.add_row(*_row(one))
@@ -120,11 +126,12 @@ def _show(found: Report) -> None:
         f"{name} {count:,} for {found.split.expected[name]:,.0f}" for name, count in found.split.observed.items()
     )
     console.print(
-        f"Split since {found.split.since:%Y-%m-%d %H:%M} UTC: {split}; p {found.split.chi_square_p:.3g} at one look, "
-        f"{found.split.always_valid_p:.3g} at every look; "
-        f"{found.split.activity_p:.3g} that subjects ask equally often.",
+        f"Split since {found.split.since:%Y-%m-%d %H:%M} UTC: {split}; "
+        f"p at every look {found.split.always_valid_p:.3g}, of losses that hit all alike {found.split.lost_p:.3g}.",
         highlight=False,
     )
+    for warning in found.split.warnings:
+        console.print(warning, highlight=False, markup=False)
 
 
 def _row(one: VariantReport) -> list[str]:
@@ -133,6 +140,7 @@ def _row(one: VariantReport) -> list[str]:
         one.name + (" (control)" if one.control else ""),
         ", ".join(f"{answer.model}/{answer.version}" for answer in one.answered_by),
         f"{one.requests:,}",
+        f"{one.lost:,}",
         "-" if one.fallback_rate is None else f"{one.fallback_rate:.2%}",
         f"{one.faces:,}",
         f"{one.feedback:,}",

@@ -1,8 +1,11 @@
 """experiments.yaml: its schema, and reading it with errors that name file, key and reason."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -126,6 +129,19 @@ class Experiment(_Strict):
     def buckets(self) -> tuple[int, ...]:
         """How many of the 10,000 buckets each variant owns."""
         return shares([variant.weight for variant in self.variants])
+
+    @cached_property
+    def split_id(self) -> str:
+        """Names the way in which the traffic is divided, and among what: 16 hexadecimal digits.
+
+        Edits that leave it alone, such as 50/50 written as 1/1, do not change it; going back gives the earlier one.
+        """
+        variants = [
+            (variant.name, buckets, variant.model, variant.version, variant.label)
+            for variant, buckets in zip(self.variants, self.buckets, strict=True)
+        ]
+        content = json.dumps((self.name, self.salt, self.control, variants))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
     def control_variant(self) -> Variant:

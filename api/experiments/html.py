@@ -30,7 +30,7 @@ def render(report: Report) -> str:
         f"<h1>Experiment {name}</h1>",
         f'<p class="advice {_KIND[report.verdict]}" role="status">{escape(report.advice)}</p>',
         f'<p class="quiet">As of {report.generated_at:%Y-%m-%d %H:%M} UTC. Where there is no difference, the chance of '
-        f"a wrong verdict is at most {report.alpha:.0%}, however often one looks.</p>",
+        f"a wrong verdict is at most {report.alpha:.0%} for these weights, however often one looks.</p>",
         "<h2>Accuracy</h2>",
         plots.intervals(
             [
@@ -103,21 +103,31 @@ def _comparisons(report: Report) -> str:
 def _split(report: Report) -> str:
     split = report.split
     rows = [
-        (name, f"{count:,}", f"{split.expected[name]:,.1f}", f"{split.requests_per_subject[name]:.2f}")
+        (
+            name,
+            f"{count:,}",
+            f"{split.expected[name]:,.1f}",
+            f"{split.requests_per_subject[name]:.2f}",
+            f"{split.assigned[name]:,}",
+            f"{split.lost[name]:,}",
+        )
         for name, count in split.observed.items()
     ]
     warning = (
         '<p class="advice broken" role="alert">Sample-ratio mismatch: the variants do not get what the weights give '
-        "them. No comparison on this page can be trusted.</p>"
+        "them, or lose some. No comparison on this page can be trusted.</p>"
         if split.broken
         else ""
     )
+    titles = ("variant", "subjects", "expected", "requests of each", "requests assigned", "lost")
+    single_look = "-" if split.chi_square_p is None else f"{split.chi_square_p:.3g}"
     return (
         warning
-        + _table(("variant", "subjects", "expected", "requests of each"), rows, words=1)
+        + _table(titles, rows, words=1)
+        + "".join(f"<p>{escape(warning)}</p>" for warning in split.warnings)
         + f'<p class="quiet">Since {split.since:%Y-%m-%d %H:%M} UTC, when these weights took effect. '
-        f"p at one look {split.chi_square_p:.3g} (alarm below 0.001), at every look {split.always_valid_p:.3g} "
-        f"(alarm below 0.01); p of equally many requests of each {split.activity_p:.3g} (alarm below 0.001).</p>"
+        f"p at every look {split.always_valid_p:.3g} (alarm up to 0.05), at one look {single_look}; p of losses that "
+        f"hit all alike {split.lost_p:.3g} (alarm up to 0.001).</p>"
     )
 
 

@@ -56,7 +56,7 @@ class ExperimentMetrics:
             registry=registry,
         )
         self._shadow_dropped = Counter(
-            "emotion_shadow_dropped", "Answers not shadowed, as the queue was full.", shadow, registry=registry
+            "emotion_shadow_dropped", "Answers not shadowed, to spare requests or it.", shadow, registry=registry
         )
         self._shadow_errors = Counter(
             "emotion_shadow_errors",

@@ -19,16 +19,17 @@ class PredictionRecord:
     """One answer: no image, no pixels.
 
     id: as in the response, made by api.ids.new_id(). created_at: UTC, aware. experiment, variant: None outside an
-    experiment; the variant is the assigned one even where the control answered for it (fallback). model, version:
-    what really answered. forced: the variant was asked for by name. subject: as the client sent it; only its keyed
-    hash is ever stored. classes: the model's, in order. faces: in the order of the response, through all images of a
-    batch. latency_ms: of the whole request, in milliseconds.
+    experiment; the variant is the assigned one even where the control answered for it (fallback). split: the
+    experiment's split_id at that time. model, version: what really answered. forced: the variant was asked for by
+    name. subject: as the client sent it; only its keyed hash is ever stored. classes: the model's, in order. faces: in
+    the order of the response, through all images of a batch. latency_ms: of the whole request, in milliseconds.
     """
 
     id: str
     created_at: datetime
     experiment: str | None
     variant: str | None
+    split: str | None
     fallback: bool
     forced: bool
     model: str

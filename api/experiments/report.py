@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil
 
-from api.errors import UnknownExperiment
 from api.experiments import sequential, statistics
+from api.experiments.advice import decide
 from api.experiments.report_schema import (
     Accuracy,
     Answers,
@@ -15,17 +15,14 @@ from api.experiments.report_schema import (
     Latency,
     Needed,
     Report,
-    SplitCheck,
     VariantReport,
-    Verdict,
 )
+from api.experiments.split_check import check_split
 from api.experiments.statistics import Interval, Proportion
 from api.outcomes.store import OutcomeStore, Split
 from api.outcomes.tallies import QUANTILES, Tally, tally
 
 ALPHA = 0.05
-CHI_SQUARE_ALPHA = 0.001
-SPLIT_ALPHA = 0.01
 
 NOTES = [
     "Accuracy counts faces with feedback. Those of one subject (without one: of one request) are correlated: all "
@@ -33,25 +30,29 @@ NOTES = [
     "interval and p_value hold for one look that was planned. The verdict rests on always_valid_p, a mixture "
     "sequential probability ratio test (Johari, Pekelis & Walsh 2022), which holds at every look.",
     "A request that fell back counts for the variant that it was assigned to in the split check, and not in its "
-    "accuracy, latency or emotions: the control's model gave the answer. A variant that falls back where it would "
+    "accuracy or emotions: the control's model gave the answer. Its latency counts, for it includes the wait for the "
+    "variant. A variant that falls back where it would "
     "have been wrong looks better than it is: mind its fallback_rate.",
-    "Forced requests count nowhere. The split check counts from the last change of the weights on (chi-square; and a "
-    "sequential multinomial test, Lindon & Malek 2022; and whether subjects ask equally often, Welch 1951).",
+    "Forced requests count nowhere, nor do those that were assigned by other weights: each change of the weights, of "
+    "the variants or of their targets starts a new comparison, with its own chance of a false alarm.",
+    "The split is broken where its sequential multinomial test says so (Lindon & Malek 2022; at 5 %, over all looks), "
+    "or where requests get lost from one variant more than from the others: those that failed, and predictions that "
+    "are not stored. chi_square_p and activity_p (Welch 1951) hold for one look only and merely warn.",
 ]
 
 
-async def build_report(store: OutcomeStore, name: str, *, effect: float, power: float) -> Report:
+async def build_report(
+    store: OutcomeStore, name: str, *, effect: float, power: float, present: str | None = None
+) -> Report:
     """effect: difference of accuracy worth finding, in (0, 0.5]; power: chance to find it, in (0, 1).
 
-    Raises UnknownExperiment, or one of DATABASE_ERRORS.
+    present: id of the split that it is about; the one used last when it is None or unknown. Raises UnknownExperiment,
+    or one of DATABASE_ERRORS.
     """
-    splits = await store.splits()
-    if name not in splits:
-        raise UnknownExperiment(repr(name), sorted(splits))
-    split = splits[name]
-    tallies, classes = await tally(store.readers, name, list(split.weights), split.since)
-    others = [variant for variant in tallies if variant != split.control]
-    variants = {variant: tallies.get(variant, Tally()) for variant in (split.control, *others)}
+    split = await store.split(name, present)
+    tallies = await tally(store.readers, split)
+    others = [variant for variant in tallies.variants if variant != split.control]
+    variants = {variant: tallies.variants[variant] for variant in (split.control, *others)}
     alpha_each = ALPHA / max(1, len(others))
     control = variants[split.control].accuracy
     comparisons = [
@@ -59,8 +60,8 @@ async def build_report(store: OutcomeStore, name: str, *, effect: float, power: 
         for variant in others
         if control is not None and (accuracy := variants[variant].accuracy) is not None
     ]
-    check = _check_split(split, variants)
-    verdict, advice = _decide(split.control, len(others), check, comparisons, effect)
+    check = check_split(split, variants, tallies.elsewhere)
+    verdict, advice = decide(split.control, variants, check, comparisons, effect)
     return Report(
         experiment=name,
         generated_at=datetime.now(UTC),
@@ -71,7 +72,7 @@ async def build_report(store: OutcomeStore, name: str, *, effect: float, power: 
         effect=effect,
         power=power,
         split=check,
-        variants=[_describe(variant, one, split, classes) for variant, one in variants.items()],
+        variants=[_describe(variant, one, split, tallies.classes) for variant, one in variants.items()],
         comparisons=comparisons,
         notes=NOTES,
     )
@@ -85,6 +86,7 @@ def _describe(name: str, one: Tally, split: Split, classes: Sequence[str]) -> Va
         control=name == split.control,
         share=split.weights.get(name, 0) / sum(split.weights.values()),
         requests=one.requests,
+        lost=one.lost,
         fallback_rate=one.fallbacks / one.requests if one.requests else None,
         answered_by=[
             Answers(model=model, version=version, requests=count)
@@ -99,6 +101,7 @@ def _describe(name: str, one: Tally, split: Split, classes: Sequence[str]) -> Va
         if one.latency_ms
         else None,
         feedback=accuracy.n if accuracy else 0,
+        feedback_rate=(accuracy.clusters if accuracy else 0) / one.answered if one.answered else None,
         subjects=accuracy.clusters if accuracy else 0,
         design_effect=round(accuracy.design_effect, 3) if accuracy else None,
         accuracy=_accuracy(accuracy) if accuracy else None,
@@ -168,90 +171,6 @@ def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: flo
         still=max(0, treated - one.n) + max(0, controls - control.n),
         single_look=ceil(single * one.design_effect),
     )
-
-
-def _check_split(split: Split, variants: Mapping[str, Tally]) -> SplitCheck:
-    observed = {name: one.activity.subjects for name, one in variants.items()}
-    weights = [split.weights.get(name, 0.0) for name in variants]
-    total = sum(observed.values())
-    chi_square = sequential.chi_square_p(list(observed.values()), weights)
-    always = sequential.split_p(list(observed.values()), weights)
-    activity = statistics.activity_p([one.activity for one in variants.values()])
-    return SplitCheck(
-        since=split.since,
-        observed=observed,
-        expected={
-            name: round(total * weight / sum(weights), 1) for name, weight in zip(variants, weights, strict=True)
-        },
-        chi_square_p=chi_square,
-        always_valid_p=always,
-        requests_per_subject={name: round(one.activity.mean, 3) for name, one in variants.items()},
-        activity_p=activity,
-        broken=chi_square < CHI_SQUARE_ALPHA or always < SPLIT_ALPHA or activity < CHI_SQUARE_ALPHA,
-    )
-
-
-def _decide(
-    control: str, others: int, split: SplitCheck, comparisons: Sequence[Comparison], effect: float
-) -> tuple[Verdict, str]:
-    if split.broken and split.activity_p < CHI_SQUARE_ALPHA:
-        means = ", ".join(f"{name} {mean:.2f}" for name, mean in split.requests_per_subject.items())
-        return "broken split", (
-            f"Broken split: subjects of the variants do not send equally many requests ({means} each); find out "
-            "whether some are lost, or the variants themselves change how often people ask, and trust no comparison "
-            "until then."
-        )
-    if split.broken:
-        counts = ", ".join(
-            f"{name} has {count:,} for {split.expected[name]:,.0f}" for name, count in split.observed.items()
-        )
-        return "broken split", (
-            f"Broken split: the variants did not get the share of subjects that their weights give them ({counts}); "
-            "find out where they are lost and trust no comparison until then."
-        )
-    better = [one for one in comparisons if one.significant and one.difference > 0]
-    if better:
-        best = max(better, key=lambda one: one.difference)
-        return "variant better", f"Variant {best.variant!r} is better than control {control!r}{_by(best)}: promote it."
-    worse = [one for one in comparisons if one.significant]
-    if worse and len(worse) == others:
-        names = " and ".join(repr(one.variant) for one in worse)
-        return "control better", f"Control {control!r} is better than {names}{_by(worse[0])}: end the experiment."
-    return "keep running", _keep_running(others, worse, comparisons, effect)
-
-
-def _keep_running(others: int, worse: Sequence[Comparison], comparisons: Sequence[Comparison], effect: float) -> str:
-    if not others:
-        return "Keep running: there is only one variant, hence nothing to compare."
-    if not comparisons:
-        return "Keep running: the control and another variant need feedback before there is anything to compare."
-    open_ones = [one for one in comparisons if not one.significant]
-    lacking = max((one.needed.still for one in open_ones), default=0)
-    losing = f"; {' and '.join(repr(one.variant) for one in worse)} may be ended already" if worse else ""
-    if len(open_ones) < others - len(worse):
-        return f"Keep running: not every variant has feedback yet{losing}."
-    if lacking:
-        return (
-            f"Keep running: no difference is certain yet, and about {lacking:,} more faces with feedback are needed to "
-            f"find one of {100 * effect:g} points{losing}."
-        )
-    return (
-        f"Keep running only if less than {100 * effect:g} points matter: there is feedback enough to have found such a "
-        f"difference, and none is certain{losing}."
-    )
-
-
-def _by(one: Comparison) -> str:
-    interval = one.always_valid_interval
-    if interval is None:
-        return ""
-    return (
-        f" by {100 * abs(one.difference):.1f} points of accuracy ({_signed(interval.low)} to {_signed(interval.high)})"
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}"
 
 
 def _interval(interval: Interval) -> IntervalOut:

@@ -48,7 +48,8 @@ class VariantReport(BaseModel):
     name: str
     control: bool
     share: Rate = Field(description="Of the traffic, by the present weights.")
-    requests: int = Field(description="Assigned to it, fallbacks included, forced ones not.")
+    requests: int = Field(description="Assigned to it and stored, fallbacks included, forced ones not.")
+    lost: int = Field(description="Assigned to it as well, but they failed or are not stored.")
     fallback_rate: Rate | None = Field(
         description="Share of them that the control answered. They count in nothing below, for another model answered."
     )
@@ -57,6 +58,7 @@ class VariantReport(BaseModel):
     emotions: dict[str, Rate] = Field(description="Share of the faces, by predicted emotion.")
     latency_ms: Latency | None
     feedback: int = Field(description="Faces with feedback.")
+    feedback_rate: Rate | None = Field(description="Share of the subjects with a face who have feedback on one.")
     subjects: int = Field(description="Those whom they are of; a request without a subject counts as one.")
     design_effect: float | None = Field(
         description="How many faces tell as much as one independent one, for those of a subject are alike."
@@ -91,19 +93,27 @@ class Comparison(BaseModel):
 
 
 class SplitCheck(BaseModel):
-    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and do they ask equally often?
+    """Sample-ratio mismatch: do subjects fall to the variants by the weights, and does nothing get lost on the way?"""
 
-    Since these weights took effect.
-    """
-
-    since: datetime
+    id: str = Field(description="Of the split that the whole report is about: its variants, targets and weights.")
+    since: datetime = Field(description="When it was first seen.")
+    elsewhere: int = Field(description="Requests of the experiment under other splits, which count nowhere.")
     observed: dict[str, int] = Field(description="Subjects, and requests without one.")
     expected: dict[str, float]
-    chi_square_p: PValue = Field(description="Of a single look; below 0.001 the split is broken.")
-    always_valid_p: PValue = Field(description="Valid at every look; below 0.01 the split is broken.")
+    always_valid_p: PValue = Field(description="Valid at every look; up to 0.05 the split is broken.")
+    chi_square_p: PValue | None = Field(
+        description="Of a single look; below 0.01 it warns. Null where fewer than 10 are expected."
+    )
+    assigned: dict[str, int] = Field(description="Requests, by the gateways' own count.")
+    lost: dict[str, int] = Field(description="Those of them that failed or are not stored.")
+    lost_p: PValue = Field(
+        description="Of losses that hit all alike, valid at every look; up to 0.001, and from a difference of 0.1 % of "
+        "the requests on, the split is broken."
+    )
     requests_per_subject: dict[str, float]
-    activity_p: PValue = Field(description="Of equally many requests per subject; below 0.001 the split is broken.")
+    activity_p: PValue = Field(description="Of equally many requests per subject, at a single look; it only warns.")
     broken: bool
+    warnings: list[str] = Field(description="What tests of a single look say; none of them decides.")
 
 
 class Report(BaseModel):
@@ -111,7 +121,9 @@ class Report(BaseModel):
     generated_at: datetime
     verdict: Verdict
     advice: str
-    alpha: float = Field(description="Chance of any wrong verdict, where there is no difference, over all looks.")
+    alpha: float = Field(
+        description="Chance that a variant is called better or worse which is neither, over all looks at one split."
+    )
     alpha_each: float = Field(description="Divided among the comparisons (Bonferroni).")
     effect: float
     power: float

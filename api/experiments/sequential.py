@@ -10,7 +10,7 @@ from math import exp, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 from scipy.stats import chisquare, norm
 
 from api.experiments.statistics import Interval, Proportion
@@ -22,8 +22,16 @@ PRIOR_SD = 0.03
 # Its normal approximation needs so many effective observations on each side.
 LEAST_EFFECTIVE = 100
 
-# Weight of the prior of the split test, in observations: split_p() is sharpest after some tens of thousands.
+# That of the chi-square test needs so many expected units of each variant.
+LEAST_EXPECTED = 10
+
+# split_p() looks for one variant that loses this part of its units, with this weight, and for anything else with the
+# rest; the weight of the prior for anything else, in observations, makes it sharpest after some tens of thousands.
+LOSS, LOSS_WEIGHT = 0.05, 0.8
 PRIOR_OBSERVATIONS = 1000
+
+# Of lost requests there are few, and those of one variant alone are far from the shares: a wide prior.
+PRIOR_LOST = 10
 
 
 def variance_of_difference(one: Proportion, other: Proportion) -> float:
@@ -81,33 +89,61 @@ def sequential_sample_size(control: float, effect: float, *, ratio: float, power
 
 
 def split_p(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """Always-valid p-value of "units fall to the variants by these weights".
+    """Always-valid p-value of "units fall to the variants by these weights". 0 when a variant of weight 0 has units.
 
-    1 over the Bayes factor of a Dirichlet prior around the weights to the weights themselves (Lindon & Malek 2022,
-    "Anytime-valid inference for multinomial count data", NeurIPS 35). 0 when a variant of weight 0 has units.
+    1 over the likelihood ratio of a mixture to the weights themselves. The mixture: one of the variants, each as
+    likely, loses LOSS of its units; and any other shares, by a Dirichlet prior around the weights (Lindon & Malek 2022,
+    "Anytime-valid inference for multinomial count data", NeurIPS 35). A mixture of likelihood ratios is a martingale
+    where the weights hold, so that it reaches 1 / alpha at any time with a chance of alpha at most (Ville 1939).
     """
     if _impossible(counts, weights):
         return 0.0
     observed, expected = _possible(counts, weights)
-    total = observed.sum()
-    prior = PRIOR_OBSERVATIONS * expected
-    log_factor = (
-        gammaln(PRIOR_OBSERVATIONS)
-        - gammaln(PRIOR_OBSERVATIONS + total)
-        + (gammaln(prior + observed) - gammaln(prior)).sum()
-        - (observed * np.log(expected)).sum()
-    )
-    return exp(-max(0.0, float(log_factor)))
+    return exp(-max(0.0, split_log_ratio(observed, expected)))
 
 
-def chi_square_p(counts: Sequence[int], weights: Sequence[float]) -> float:
-    """Pearson's test of the same at a single look (Pearson 1900). 0 when a variant of weight 0 has units."""
+def split_log_ratio(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Log of split_p()'s likelihood ratio. observed: units; expected: shares, which are positive and add up to 1."""
+    losses = observed * log(1 - LOSS) - observed.sum() * np.log(1 - LOSS * expected)
+    one_loses = logsumexp(losses) - log(len(losses))
+    anything = _dirichlet(observed, expected, PRIOR_OBSERVATIONS)
+    return float(np.logaddexp(log(LOSS_WEIGHT) + one_loses, log(1 - LOSS_WEIGHT) + anything))
+
+
+def lost_p(lost: Sequence[int], assigned: Sequence[int]) -> float:
+    """Always-valid p-value of "requests get lost from every variant alike", taking each request for itself.
+
+    The test of Lindon & Malek 2022 of the lost against the shares of the assigned.
+    """
+    if not sum(lost):
+        return 1.0
+    observed, expected = _possible(lost, assigned)
+    return exp(-max(0.0, _dirichlet(observed, expected, PRIOR_LOST)))
+
+
+def chi_square_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
+    """Pearson's test of what split_p() tests, at a single look (Pearson 1900).
+
+    None for one variant alone, and where fewer than LEAST_EXPECTED units are expected of one, as its approximation does
+    not hold there. 0 when a variant of weight 0 has units.
+    """
     if _impossible(counts, weights):
         return 0.0
     observed, expected = _possible(counts, weights)
-    if len(observed) < 2 or observed.sum() == 0:
-        return 1.0
+    if len(observed) < 2 or (expected * observed.sum()).min() < LEAST_EXPECTED:
+        return None
     return float(chisquare(observed, expected * observed.sum()).pvalue)
+
+
+def _dirichlet(observed: NDArray[np.float64], expected: NDArray[np.float64], weight: float) -> float:
+    """Log of the Bayes factor of a Dirichlet prior of that weight around the expected shares to these themselves."""
+    prior = weight * expected
+    return float(
+        gammaln(weight)
+        - gammaln(weight + observed.sum())
+        + (gammaln(prior + observed) - gammaln(prior)).sum()
+        - (observed * np.log(expected)).sum()
+    )
 
 
 def _impossible(counts: Sequence[int], weights: Sequence[float]) -> bool:

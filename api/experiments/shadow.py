@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from api.context import request_id
 from api.errors import BadModelAnswer, InternalError, ServiceError
 from api.experiments.assignment import BUCKETS, bucket_of
+from api.experiments.breaker import Breakers, CircuitBreaker
 from api.experiments.config import Experiment, Shadow
 from api.experiments.divergence import Comparison, compare
 from api.experiments.metrics import ExperimentMetrics
@@ -54,10 +55,24 @@ class _Job:
 class Shadows:
     """A queue bounded by the faces in it, and as many workers as there may be calls at a time."""
 
-    def __init__(self, client: ModelClient, metrics: ExperimentMetrics, *, concurrency: int, queue_faces: int) -> None:
-        """client: on a channel of its own, so that a failing shadow uses up no retries of requests."""
+    def __init__(
+        self,
+        client: ModelClient,
+        metrics: ExperimentMetrics,
+        breakers: Breakers,
+        *,
+        busy: Callable[[], bool],
+        concurrency: int,
+        queue_faces: int,
+    ) -> None:
+        """client: on a channel of its own, so that a failing shadow uses up no retries of requests.
+
+        breakers: of shadows alone, so that no variant is judged by them. busy: whether requests need the machine now.
+        """
         self._client = client
         self._metrics = metrics
+        self._breakers = breakers
+        self._busy = busy
         self._concurrency = concurrency
         self._limit = queue_faces
         self._queue: asyncio.Queue[_Job] = asyncio.Queue()
@@ -84,8 +99,7 @@ class Shadows:
             if bucket_of(f"{experiment.salt}:{shadow.name}", prediction_id) >= shadow.share * BUCKETS:
                 continue
             if self._waiting + len(faces) > self._limit:
-                self.stats(experiment.name, shadow).dropped += 1
-                self._metrics.count_shadow_dropped(experiment.name, shadow.name)
+                self._count_dropped(experiment.name, shadow)
                 continue
             self._waiting += len(faces)
             self._queue.put_nowait(_Job(experiment.name, shadow, faces, answer, request_id.get()))
@@ -99,16 +113,35 @@ class Shadows:
             job = await self._queue.get()
             self._waiting -= len(job.faces)
             request_id.set(job.request_id)
-            try:
-                comparison = await self._compare(job)
-            except ServiceError as error:
-                self._count_error(job, error.slug)
-                logger.warning("shadow %s of %s: %s", job.shadow.name, job.experiment, error.detail)
-            except Exception:
-                self._count_error(job, InternalError.slug)
-                logger.exception("shadow %s of %s", job.shadow.name, job.experiment)
+            breaker = self._breakers.of(job.shadow.target)
+            ticket = None if self._busy() else breaker.begin()
+            if ticket is None:
+                self._count_dropped(job.experiment, job.shadow)
             else:
-                self._count(job, comparison)
+                await self._ask(job, breaker, ticket)
+
+    async def _ask(self, job: _Job, breaker: CircuitBreaker, ticket: int) -> None:
+        closed = breaker.state == "closed"
+        try:
+            comparison = await self._compare(job)
+        except ServiceError as error:
+            self._count_error(job, error.slug)
+            breaker.fail(ticket)
+            # Not every failure: a shadow that is down would fill the log.
+            if closed and breaker.state != "closed":
+                logger.warning("shadow %s of %s is left alone: %s", job.shadow.name, job.experiment, error.detail)
+        except Exception:
+            self._count_error(job, InternalError.slug)
+            breaker.fail(ticket)
+            logger.exception("shadow %s of %s", job.shadow.name, job.experiment)
+        except BaseException:
+            breaker.abandon(ticket)
+            raise
+        else:
+            breaker.succeed(ticket)
+            if not closed and breaker.state == "closed":
+                logger.info("shadow %s of %s answers again", job.shadow.name, job.experiment)
+            self._count(job, comparison)
 
     async def _compare(self, job: _Job) -> Comparison:
         scores = await self._client.predict(job.shadow.target, job.faces)
@@ -130,6 +163,10 @@ class Shadows:
             agreeing=comparison.agreeing,
             divergence=comparison.divergence,
         )
+
+    def _count_dropped(self, experiment: str, shadow: Shadow) -> None:
+        self.stats(experiment, shadow).dropped += 1
+        self._metrics.count_shadow_dropped(experiment, shadow.name)
 
     def _count_error(self, job: _Job, kind: str) -> None:
         self.stats(job.experiment, job.shadow).errors += 1

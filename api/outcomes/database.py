@@ -1,5 +1,7 @@
 """Connections to the outcome database: a SQLite file or a PostgreSQL server."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,51 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 _LOCK_WAIT_S = 5
 _STATEMENT_TIMEOUT_S = 30
 _CONNECT_TIMEOUT_S = 5
+# A server whose host is gone answers nothing: give up after 25 s of silence, or 15 s with data unacknowledged.
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+
+
+class SchemaError(Exception):
+    """The database has tables that this code does not know."""
 
 
 def parse_url(text: str) -> URL:
     """A database URL with the driver that we use. Raises ValueError, without the password, for any other."""
     try:
         url = make_url(text)
-    except ArgumentError as error:
-        raise ValueError("not a URL such as sqlite:///outcomes.db or postgresql://user:password@host/name") from error
+    except ArgumentError:
+        raise ValueError("not a URL such as sqlite:///outcomes.db or postgresql://user:password@host/name") from None
+    except ValueError:
+        # It quotes what it could not read as a port number, which may be the end of a password.
+        raise _misread() from None
     driver = _DRIVERS.get(url.get_backend_name())
     if driver is None or url.drivername not in (url.get_backend_name(), driver):
         raise ValueError(f"{url.drivername} is none of {', '.join((*_DRIVERS, *_DRIVERS.values()))}")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError("SQLite needs a file: what is in memory would not survive a restart")
+    if url.get_backend_name() == "sqlite" and (url.database or "").startswith("file:"):
+        raise ValueError("SQLite needs the path of a file, not a file: URI")
+    if url.get_backend_name() == "postgresql" and _has_part_of_a_password(url):
+        raise _misread()
     return url.set(drivername=driver)
+
+
+def _has_part_of_a_password(url: URL) -> bool:
+    """True when what follows an unescaped @ or / of the user or password was read as something that we would print."""
+    rest = URL.create(url.drivername, host=url.host, database=url.database, query=url.query).render_as_string()
+    return "@" in rest or "%40" in rest or ":" in (url.database or "")
+
+
+def _misread() -> ValueError:
+    return ValueError("not a database URL: percent-encode @ : / in user and password")
 
 
 def open_engine(url: URL) -> AsyncEngine:
@@ -53,6 +84,7 @@ def _options(url: URL) -> dict[str, Any]:
         "pool_timeout": _CONNECT_TIMEOUT_S,
         "connect_args": {
             "connect_timeout": _CONNECT_TIMEOUT_S,
+            **_KEEPALIVES,
             "options": f"-c statement_timeout={milliseconds} -c timezone=UTC",
         },
     }
@@ -64,8 +96,12 @@ def _prepare(engine: Engine) -> None:
     file = Path(engine.url.database or "")
 
     @event.listens_for(engine, "do_connect")
-    def make_folder(*_: Any) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def make_file(*_: Any) -> None:
+        # For its owner alone: outcomes are nobody else's business on a shared machine. SQLite gives the files beside it
+        # the same mode.
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:

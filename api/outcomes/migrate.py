@@ -4,11 +4,9 @@ import sqlite3
 import time
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL, Engine, text
 
-from api.outcomes.database import open_sync_engine
+from api.outcomes.database import SchemaError, open_sync_engine
 
 # Any constant will do, as long as every replica takes the same.
 _LOCK = 0x656D6F74696F6E
@@ -19,9 +17,14 @@ _WAL_ATTEMPTS, _WAL_PAUSE_S = 100, 0.05
 def migrate(url: URL) -> None:
     """Upgrade to the newest revision in one transaction. Blocks: call it in a thread.
 
-    Raises sqlalchemy.exc.SQLAlchemyError or OSError when the database cannot be reached, and
-    alembic.util.CommandError when its schema is newer than this code.
+    Raises sqlalchemy.exc.SQLAlchemyError, sqlite3.Error or OSError when there is no database to be had, and SchemaError
+    when it is newer than this code.
     """
+    # Here, for it takes a quarter of a second, which the gateway's start would wait for.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -34,7 +37,10 @@ def migrate(url: URL) -> None:
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise SchemaError(f"the tables are newer than this program: {error}") from error
     finally:
         engine.dispose()
 

@@ -27,6 +27,10 @@ _PRUNE_EVERY_S = 3600
 _CLOSE_TIMEOUT_S = 5
 _FEEDBACK_TIMEOUT_S = 10
 
+# How long feedback on an id that is not there waits for another replica's flush, and how often it looks. For another
+# minute the replica may have a backlog, or a clock of its own: until then nobody can say that there is no such id.
+_PATIENCE_S, _LOOK_EVERY_S, _GRACE_S = 3, 0.2, 60
+
 
 class Outcomes:
     """Use it through open_outcomes()."""
@@ -41,14 +45,18 @@ class Outcomes:
         """See OutcomeSink."""
         self._writer.record(prediction)
 
-    def note_split(self, experiment: Experiment) -> None:
-        """Take note of how an experiment divides its traffic; cheap where nothing has changed.
+    def count_assigned(self, experiment: Experiment, variant: str) -> None:
+        """A request was assigned by the experiment's split and is done with, answered or not; call it before record().
 
-        Call it before record(), so that no prediction is older than the split it belongs to. Never blocks and never
-        raises.
+        Never blocks and never raises.
         """
+        self.note_split(experiment)
+        self._writer.count_assigned(experiment.split_id, variant)
+
+    def note_split(self, experiment: Experiment) -> None:
+        """Take note of how an experiment divides its traffic, if that is news. Never blocks and never raises."""
         weights = dict(zip(experiment.variant_names, experiment.buckets, strict=True))
-        self._writer.note_split(experiment.name, experiment.control, weights)
+        self._writer.note_split(experiment.split_id, experiment.name, experiment.control, weights)
 
     async def ready(self) -> None:
         """Return when the tables and the splits are there. Raises OutcomesUnavailable when the database fails."""
@@ -60,7 +68,7 @@ class Outcomes:
         """Store what somebody says about one face: its emotion, or else whether the prediction was correct.
 
         Raises UnknownPrediction, PredictionExpired, InvalidParameter (no such face or emotion) or
-        OutcomesUnavailable.
+        OutcomesUnavailable: the database fails, or an id so young that another replica may still have to store it.
         """
         made = made_at(prediction_id)
         if made is None:
@@ -104,15 +112,21 @@ class Outcomes:
 
     async def _find(self, prediction_id: str, age_s: float) -> StoredPrediction:
         await self._writer.settled(prediction_id)
-        found = await self.store.find(prediction_id)
-        # The answer may have come from another replica, which has not written it yet.
-        wait_s = 2 * self._settings.outcome_flush_s - age_s
-        if found is None and 0 < wait_s < _FEEDBACK_TIMEOUT_S:
-            await asyncio.sleep(wait_s)
+        flushed_s = 2 * self._settings.outcome_flush_s
+        fresh = -_GRACE_S < age_s < flushed_s + _GRACE_S
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (min(flushed_s - age_s, _PATIENCE_S) if fresh else 0)
+        while True:
             found = await self.store.find(prediction_id)
-        if found is None:
-            raise UnknownPrediction(f"There is no prediction {prediction_id}.")
-        return found
+            if found is not None:
+                return found
+            left_s = end - loop.time()
+            if left_s <= 0:
+                break
+            await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
+        if fresh:
+            raise OutcomesUnavailable(f"Prediction {prediction_id} is not stored, or not yet: try again.")
+        raise UnknownPrediction(f"There is no prediction {prediction_id}.")
 
 
 def _judge(
@@ -158,7 +172,11 @@ async def open_outcomes(settings: Settings, metrics: Metrics) -> AsyncIterator[O
     try:
         yield outcomes
     finally:
+        # Each of them talks to the database, which may have gone silent.
         pruning.cancel()
-        await asyncio.wait([pruning])
+        await asyncio.wait([pruning], timeout=_CLOSE_TIMEOUT_S)
         await writer.close(_CLOSE_TIMEOUT_S)
-        await engine.dispose()
+        disposing = asyncio.create_task(engine.dispose(), name="closing of connections")
+        if (await asyncio.wait([disposing], timeout=_CLOSE_TIMEOUT_S))[1]:
+            disposing.cancel()
+            logger.warning("connections to the database are given up: they did not close in time")

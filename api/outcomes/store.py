@@ -1,34 +1,49 @@
 """What is written to the outcome database and looked up in it, one transaction each."""
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from alembic.util import CommandError
-from sqlalchemy import Table, delete, select, text
+from sqlalchemy import Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from api.errors import UnknownExperiment
 from api.experiments.records import PredictionRecord
 from api.ids import lowest_id
-from api.outcomes.tables import faces, feedback, predictions, splits
+from api.outcomes.database import SchemaError
+from api.outcomes.tables import assignments, faces, feedback, predictions, splits
 
-# What a database that is down, slow, full or not yet migrated raises.
-DATABASE_ERRORS = (SQLAlchemyError, OSError, CommandError)
+# What a database that is down, slow, full, not yet migrated, or none at all raises.
+DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error, OSError, SchemaError)
 
 _PRUNED_AT_ONCE = 500
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How an experiment divides its traffic. weights: by variant, in any unit; since: aware."""
+    """How an experiment divides its traffic. id: its split_id; weights: by variant, in any unit; first_seen: aware."""
 
+    id: str
     experiment: str
     control: str
     weights: Mapping[str, float]
-    since: datetime
+    first_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Assignments:
+    """Requests that one run of a gateway assigned by a split to a variant, and how many of them are stored."""
+
+    run: str
+    split: str
+    variant: str
+    assigned: int
+    stored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +79,9 @@ class OutcomeStore:
     async def add(self, batch: Sequence[PredictionRecord], changed: Iterable[Split] = ()) -> None:
         """Write predictions and splits. Those that are there already stay as they are: a batch may be repeated."""
         async with self.engine.begin() as connection:
-            for split in changed:
-                await _add_split(connection, split)
+            noted = [asdict(split) for split in changed]
+            if noted:
+                await connection.execute(_insert(connection, splits).on_conflict_do_nothing(), noted)
             if batch:
                 await connection.execute(
                     _insert(connection, predictions).on_conflict_do_nothing(), list(map(_row, batch))
@@ -73,6 +89,16 @@ class OutcomeStore:
             rows = [row for prediction in batch for row in _face_rows(prediction)]
             if rows:
                 await connection.execute(_insert(connection, faces).on_conflict_do_nothing(), rows)
+
+    async def put_assignments(self, counts: Sequence[Assignments]) -> None:
+        """Write absolute counts; the last ones of a run, split and variant win."""
+        async with self.engine.begin() as connection:
+            statement = _insert(connection, assignments)
+            changed = {name: statement.excluded[name] for name in ("assigned", "stored")}
+            await connection.execute(
+                statement.on_conflict_do_update(index_elements=["run", "split", "variant"], set_=changed),
+                [asdict(count) for count in counts],
+            )
 
     async def find(self, prediction_id: str) -> StoredPrediction | None:
         async with self.readers.connect() as connection:
@@ -125,36 +151,27 @@ class OutcomeStore:
             if deleted.rowcount < _PRUNED_AT_ONCE:
                 return total
 
-    async def splits(self) -> dict[str, Split]:
-        """The present split of every experiment that was ever seen, by name."""
+    async def split(self, experiment: str, present: str | None = None) -> Split:
+        """The split of that id, or else the one that was in use last: what was first seen, or last used, latest.
+
+        Raises UnknownExperiment.
+        """
         async with self.readers.connect() as connection:
-            rows = await connection.execute(select(splits).order_by(splits.c.id))
-            return {row.experiment: Split(row.experiment, row.control, row.weights, row.since) for row in rows}
+            used = select(predictions.c.split, func.max(predictions.c.created_at)).where(
+                predictions.c.experiment == experiment
+            )
+            last = {row[0]: row[1] for row in await connection.execute(used.group_by(predictions.c.split))}
+            rows = await connection.execute(select(splits).where(splits.c.experiment == experiment))
+            found = [Split(**row._mapping) for row in rows]
+            if not found:
+                names = await connection.scalars(select(splits.c.experiment).distinct().order_by(splits.c.experiment))
+                raise UnknownExperiment(repr(experiment), list(names))
+        return max(found, key=lambda split: (split.id == present, max(split.first_seen, last.get(split.id, _NEVER))))
 
 
 def _insert(connection: AsyncConnection, table: Table) -> Any:
     # Both have ON CONFLICT in the same words, but SQLAlchemy keeps it out of the common insert().
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
-async def _add_split(connection: AsyncConnection, split: Split) -> None:
-    if connection.dialect.name == "postgresql":
-        # Replicas that read the same edit write it once.
-        await connection.execute(text("LOCK TABLE splits IN SHARE ROW EXCLUSIVE MODE"))
-    latest = (
-        await connection.execute(
-            select(splits.c.control, splits.c.weights)
-            .where(splits.c.experiment == split.experiment)
-            .order_by(splits.c.id.desc())
-            .limit(1)
-        )
-    ).one_or_none()
-    if latest is None or (latest.control, latest.weights) != (split.control, dict(split.weights)):
-        await connection.execute(
-            splits.insert().values(
-                experiment=split.experiment, since=split.since, control=split.control, weights=dict(split.weights)
-            )
-        )
 
 
 def _row(prediction: PredictionRecord) -> dict[str, Any]:
@@ -163,6 +180,7 @@ def _row(prediction: PredictionRecord) -> dict[str, Any]:
         "created_at": prediction.created_at,
         "experiment": prediction.experiment,
         "variant": prediction.variant,
+        "split": prediction.split,
         "fallback": prediction.fallback,
         "forced": prediction.forced,
         "model": prediction.model,

@@ -48,6 +48,7 @@ predictions = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("experiment", String),
     Column("variant", String),
+    Column("split", String(16)),
     Column("fallback", Boolean, nullable=False),
     Column("forced", Boolean, nullable=False),
     Column("model", String, nullable=False),
@@ -56,7 +57,7 @@ predictions = Table(
     Column("classes", JSON, nullable=False),
     Column("faces", Integer, nullable=False),
     Column("latency_ms", Float, nullable=False),
-    Index("predictions_by_experiment", "experiment", "created_at"),
+    Index("predictions_by_experiment", "experiment", "split", "created_at"),
 )
 
 faces = Table(
@@ -80,13 +81,25 @@ feedback = Table(
     ForeignKeyConstraint(["prediction_id", "face"], ["faces.prediction_id", "faces.face"], ondelete="CASCADE"),
 )
 
-# One row whenever an experiment's split is seen to change: a share can only be judged against the weights of its time.
+# Every way in which an experiment has divided its traffic: a share can only be judged against its own weights.
 splits = Table(
     "splits",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", String(16), primary_key=True),
     Column("experiment", String, nullable=False, index=True),
-    Column("since", UtcDateTime, nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False),
     Column("control", String, nullable=False),
     Column("weights", JSON, nullable=False),
+)
+
+# Of each run of a gateway: the requests that a split assigned to a variant, and the predictions stored of them. Those
+# that still wait to be stored are in neither; the rest is lost.
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("run", String(32), primary_key=True),
+    Column("split", String(16), primary_key=True, index=True),
+    Column("variant", String, primary_key=True),
+    Column("assigned", BigInteger, nullable=False),
+    Column("stored", BigInteger, nullable=False),
 )

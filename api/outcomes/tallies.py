@@ -1,12 +1,14 @@
 """What a report counts, summed up by the database: no row of a prediction leaves it.
 
-A forced request was not assigned by the split, so it counts nowhere. A request that fell back was answered by the
-control's model: it counts for the variant that it was assigned to among requests, fallbacks and activity, nowhere else.
+Only what was assigned under the present split counts: shares, traffic and faces differ from one split to the next, and
+pooling them would show differences that no variant makes (Simpson 1951, "The interpretation of interaction in
+contingency tables", JRSS B 13:238-241). A forced request was not assigned by the split, so it counts nowhere. A request
+that fell back was answered by the control's model: it counts for the variant that it was assigned to among requests,
+fallbacks, activity and latency (its subject did wait that long), nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from math import ceil
 from typing import Any
 
@@ -14,7 +16,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.experiments.statistics import Activity, Proportion
-from api.outcomes.tables import faces, feedback, predictions
+from api.outcomes.store import Split
+from api.outcomes.tables import assignments, faces, feedback, predictions
 
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -24,15 +27,21 @@ _UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
 
 @dataclass(slots=True)
 class Tally:
-    """One variant. activity: of subjects (a request without one is one of its own) since the present split began.
+    """One variant. activity: of subjects (a request without one is one of its own); of them fell_back had a fallback
+    and answered a face from the variant itself. assigned: requests by the gateways' count; lost: those of them that
+    failed or are not stored.
 
     answers: requests by (model, version); emotions: faces by predicted emotion; latency_ms: by quantile; accuracy: over
     faces with feedback in clusters by unit, None without any; confusion: faces by (true, predicted) emotion, where the
     feedback names the true one.
     """
 
+    assigned: int = 0
+    lost: int = 0
     requests: int = 0
     fallbacks: int = 0
+    fell_back: int = 0
+    answered: int = 0
     activity: Activity = field(default_factory=lambda: Activity(0, 0, 0))
     faces: int = 0
     answers: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -42,35 +51,50 @@ class Tally:
     confusion: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
-async def tally(
-    engine: AsyncEngine, experiment: str, variants: Sequence[str], since: datetime
-) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
-    """Each variant's tally, those in `variants` and any that answered earlier, and the names of the model's classes.
-
-    since: when the present split began. All is read in one snapshot.
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """variants: by name, in the split's order; classes: the names of the model's; elsewhere: requests of the same
+    experiment that other splits assigned.
     """
+
+    variants: Mapping[str, Tally]
+    classes: tuple[str, ...]
+    elsewhere: int
+
+
+async def tally(engine: AsyncEngine, split: Split) -> Tallies:
+    """What was predicted under a split. All is read in one snapshot."""
     async with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execution_options(isolation_level="REPEATABLE READ")
-        return await _Reader(connection, experiment).read(variants, since)
+        return await _Reader(connection, split).read()
 
 
 class _Reader:
-    def __init__(self, connection: AsyncConnection, experiment: str) -> None:
+    def __init__(self, connection: AsyncConnection, split: Split) -> None:
         self._connection = connection
-        self._assigned = and_(
-            predictions.c.experiment == experiment, predictions.c.variant.is_not(None), predictions.c.forced == false()
-        )
+        self._split = split
+        self._of_all_splits = and_(predictions.c.experiment == split.experiment, predictions.c.forced == false())
+        self._assigned = and_(self._of_all_splits, predictions.c.split == split.id)
         self._own = and_(self._assigned, predictions.c.fallback == false())
 
-    async def read(self, variants: Sequence[str], since: datetime) -> tuple[Mapping[str, Tally], tuple[str, ...]]:
-        tallies = {name: Tally() for name in variants}
-        fell_back = func.sum(case((predictions.c.fallback, 1), else_=0))
-        for row in await self._rows(self._assigned, func.count().label("requests"), fell_back.label("fallbacks")):
-            one = tallies.setdefault(row.variant, Tally())
+    async def read(self) -> Tallies:
+        tallies = {name: Tally() for name in self._split.weights}
+        answered = and_(predictions.c.faces > 0, predictions.c.fallback == false())
+        counts = (
+            func.count().label("requests"),
+            func.sum(case((predictions.c.fallback, 1), else_=0)).label("fallbacks"),
+            func.count(case((predictions.c.fallback, _UNIT)).distinct()).label("fell_back"),
+            func.count(case((answered, _UNIT)).distinct()).label("answered"),
+        )
+        for row in await self._rows(self._assigned, *counts):
+            one = tallies[row.variant]
             one.requests, one.fallbacks = row.requests, row.fallbacks
-        current = and_(self._assigned, predictions.c.created_at >= since)
-        for row in await self._connection.execute(_activity(current)):
+            one.fell_back, one.answered = row.fell_back, row.answered
+        for row in await self._connection.execute(_assigned(self._split.id)):
+            one = tallies[row.variant]
+            one.assigned, one.lost = int(row.assigned), int(row.assigned - row.stored)
+        for row in await self._connection.execute(_activity(self._assigned)):
             tallies[row.variant].activity = Activity(*map(int, row[1:]))
         by_version = (predictions.c.model, predictions.c.version)
         for row in await self._rows(
@@ -84,8 +108,8 @@ class _Reader:
             one.faces += row.faces
         await self._read_faces(tallies)
         for name, one in tallies.items():
-            one.latency_ms = await self._latency(name, sum(one.answers.values()))
-        return tallies, await self._classes()
+            one.latency_ms = await self._latency(name, one.requests)
+        return Tallies(tallies, await self._classes(), await self._elsewhere())
 
     async def _read_faces(self, tallies: Mapping[str, Tally]) -> None:
         with_faces = predictions.join(faces)
@@ -109,7 +133,7 @@ class _Reader:
         """Nearest-rank quantiles, in milliseconds; SQLite has no function for them."""
         ordered = (
             select(predictions.c.latency_ms)
-            .where(self._own, predictions.c.variant == variant)
+            .where(self._assigned, predictions.c.variant == variant)
             .order_by(predictions.c.latency_ms)
             .limit(1)
         )
@@ -120,16 +144,26 @@ class _Reader:
             )
         return found
 
+    async def _elsewhere(self) -> int:
+        others = select(func.count()).where(self._of_all_splits, predictions.c.split != self._split.id)
+        return (await self._connection.execute(others)).scalar_one()
+
     async def _classes(self) -> tuple[str, ...]:
         newest = select(predictions.c.classes).where(self._own, predictions.c.faces > 0)
         return tuple(await self._connection.scalar(newest.order_by(predictions.c.created_at.desc()).limit(1)) or ())
 
 
-def _activity(current: ColumnElement[bool]) -> Select[Any]:
+def _assigned(split_id: str) -> Select[Any]:
+    sums = (func.sum(assignments.c[name]).label(name) for name in ("assigned", "stored"))
+    query = select(assignments.c.variant, *sums).where(assignments.c.split == split_id)
+    return query.group_by(assignments.c.variant)
+
+
+def _activity(assigned: ColumnElement[bool]) -> Select[Any]:
     """Columns after the variant as in Activity."""
     units = (
         select(predictions.c.variant, func.count().label("n"))
-        .where(current)
+        .where(assigned)
         .group_by(predictions.c.variant, _UNIT)
         .subquery()
     )

@@ -49,7 +49,8 @@ class FeedbackOut(BaseModel):
 async def give_feedback(body: FeedbackIn, gateway: GatewayDep) -> FeedbackOut:
     """One word per face: sent again it changes nothing, and the last one to arrive wins.
 
-    It may be sent as soon as the prediction has been answered, and until the retention time has passed.
+    It may be sent as soon as the prediction has been answered, and until the retention time has passed. An id of the
+    last minute or so that is not stored gets 503, for another gateway may still have to store it: try again later.
     """
     stored, prediction = await gateway.outcomes.take_feedback(
         body.prediction_id, body.face, emotion=body.emotion, correct=body.correct

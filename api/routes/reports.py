@@ -1,5 +1,7 @@
 """GET /experiments/{name}/report: which variant is better, and what to do."""
 
+import asyncio
+import importlib
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deadline import within
 from api.errors import OutcomesUnavailable
 from api.experiments.html import render
-from api.experiments.report import build_report
 from api.experiments.report_schema import Report
 from api.outcomes.store import DATABASE_ERRORS
 from api.routes import openapi
@@ -48,11 +49,20 @@ async def report(
     outcomes = gateway.outcomes
     for experiment in gateway.experiments.current.experiments:
         outcomes.note_split(experiment)
+    configured = gateway.experiments.current.find(name)
     late = OutcomesUnavailable(f"The outcome database did not answer within {_TIMEOUT_S} s.")
     async with within(_TIMEOUT_S, late):
         await outcomes.ready()
+        # SciPy takes a second to import, for which neither the gateway's start nor the event loop is held up.
+        reports = await asyncio.to_thread(importlib.import_module, "api.experiments.report")
         try:
-            built = await build_report(outcomes.store, name, effect=query.effect, power=query.power)
+            built: Report = await reports.build_report(
+                outcomes.store,
+                name,
+                effect=query.effect,
+                power=query.power,
+                present=configured.split_id if configured else None,
+            )
         except DATABASE_ERRORS as error:
             raise OutcomesUnavailable("Outcomes cannot be read at the moment.") from error
     if query.format == "html" or (query.format is None and _prefers_html(request.headers.get("accept", ""))):

@@ -89,3 +89,9 @@ def test_importing_the_gateway_loads_no_tensorflow() -> None:
     loaded = set(done.stdout.split())
     assert {"api", "cv2", "grpc"} <= loaded
     assert not loaded & {"tensorflow", "tensorflow_serving", "keras", "trainer", "serving"}
+
+
+def test_starting_the_gateway_waits_for_no_library_of_reports_and_migrations() -> None:
+    script = "import sys, api.app; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"scipy", "alembic", "typer", "rich"}

@@ -32,6 +32,7 @@ def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest
         ({"database_url": "mysql://me:hunter2@host/db"}, "mysql is none of sqlite, postgresql"),
         ({"database_url": "sqlite://"}, "SQLite needs a file"),
         ({"subject_secret": "short"}, "subject_secret"),
+        ({"experiments": __file__, "database_url": "postgresql://me@host/db"}, "EMOTION_SUBJECT_SECRET is not set"),
         ({"retention_days": 0}, "retention_days"),
         ({"prot": 1}, "prot"),
     ],
@@ -39,3 +40,15 @@ def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest
 def test_settings_that_cannot_work_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"database_url": "postgresql://me@host/db", "subject_secret": "s" * 16},
+        {"database_url": "sqlite:///outcomes.db"},
+    ],
+)
+def test_a_secret_of_subjects_is_asked_for_only_where_gateways_may_share_a_database(missing: dict) -> None:
+    assert Settings(experiments=__file__, **missing)
+    assert Settings(database_url="postgresql://me@host/db")

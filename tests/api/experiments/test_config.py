@@ -161,3 +161,27 @@ def test_two_experiments_of_one_name() -> None:
     twice = [experiment(end="2021-01-01T00:00:00Z"), experiment(start="2021-01-01T00:00:00Z")]
     with pytest.raises(ExperimentsError, match="experiment 'trial' is there twice"):
         load(yaml.safe_dump({"experiments": twice}))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (variants({"weight": 1}, {"weight": 1}), True),
+        ({"shadow": [{"name": "s", "model": "student", "version": 3}]}, True),
+        ({"end": "2031-01-01T00:00:00Z"}, True),
+        ({"control": "old"}, True),
+        ({"name": "other"}, False),
+        ({"salt": "other"}, False),
+        ({"control": "new"}, False),
+        (variants({"weight": 60}, {}), False),
+        (variants({}, {"version": 3}), False),
+        (variants({}, {"version": None, "label": "canary"}), False),
+        (variants({}, {"model": "student"}), False),
+        (variants({}, {"name": "newer"}), False),
+    ],
+)
+def test_the_split_id_changes_with_what_matters_for_the_split(change: dict[str, Any], same: bool) -> None:
+    [one] = load(yaml.safe_dump({"experiments": [experiment()]})).experiments
+    [other] = load(yaml.safe_dump({"experiments": [experiment(**change)]})).experiments
+    assert len(one.split_id) == 16
+    assert (one.split_id == other.split_id) == same

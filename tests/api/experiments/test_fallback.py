@@ -1,12 +1,19 @@
 """A variant that cannot answer, and who answers for it."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 import pytest
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
+from api.experiments.breaker import Breakers
+from api.experiments.config import parse
+from api.experiments.metrics import ExperimentMetrics
+from api.experiments.split import Split, assign
+from api.model_client import Target
 from tests.api.experiments.conftest import (
     ADMIN,
     ADMIN_KEY,
@@ -93,19 +100,56 @@ async def test_a_variant_that_fails(
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
-async def test_a_model_server_that_is_down_is_not_asked_twice(
+async def test_a_variant_whose_queue_is_full(
     open_gateway: Callable, versions: Versions, write_experiment: WriteExperiment, ask: Callable, code: grpc.StatusCode
 ) -> None:
+    """TF Serving says so with the code of a server that is down."""
     versions.faults[2] = fails_with(code)
+    settings = {"experiments": write_experiment(), "breaker_failures": 1, "admin_key": ADMIN_KEY}
+    async with open_gateway(model_server=versions.address, breaker_open_s=3600, **settings) as client:
+        response = await ask(client, headers=NEW)
+        assert response.status_code == 200, response.text
+        assert (response.json()["fallback"], response.json()["model"]["version"]) == (True, 1)
+        reason = "model-server-unavailable"
+        assert await metric(client, "emotion_experiment_fallbacks_total", reason=reason, **LABELS) == 1
+        [listed] = (await client.get("/experiments", headers=ADMIN)).json()["experiments"]
+        assert [variant["circuit"] for variant in listed["variants"]] == ["closed", "open"]
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+async def test_a_model_server_that_is_down_is_nobodys_fault(
+    open_gateway: Callable, versions: Versions, write_experiment: WriteExperiment, ask: Callable, code: grpc.StatusCode
+) -> None:
+    versions.faults = {1: fails_with(code), 2: fails_with(code)}
     settings = {"experiments": write_experiment(), "breaker_failures": 1, "admin_key": ADMIN_KEY}
     async with open_gateway(model_server=versions.address, **settings) as client:
         response = await ask(client, headers=NEW)
         assert response.status_code == 503
         assert response.json()["type"].endswith(":model-server-unavailable")
-        assert versions.asked(1) == []
-        # Nor is it the variant's fault.
+        assert "emotion_experiment_fallbacks_total{" not in (await client.get("/metrics")).text
         [listed] = (await client.get("/experiments", headers=ADMIN)).json()["experiments"]
         assert [variant["circuit"] for variant in listed["variants"]] == ["closed", "closed"]
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(0.1, "closed"), (1.0, "open")])
+async def test_too_little_time_is_not_the_variants_fault(
+    write_experiment: WriteExperiment, seconds: float, state: str
+) -> None:
+    """A variant gets half of the time."""
+    path = write_experiment()
+    trial = parse(path.read_bytes(), path, ["residual"]).experiments[0]
+    breakers = Breakers(failures=1, open_s=3600)
+    split = Split(breakers, ExperimentMetrics(CollectorRegistry()), fair_s=0.1)
+
+    async def score(target: Target) -> str:
+        if target.version == 2:
+            await asyncio.Event().wait()
+        return "answer"
+
+    deadline = asyncio.get_running_loop().time() + seconds
+    answer, target, fallback = await split.answer(assign(trial, None, "new"), score, deadline)
+    assert (answer, target.version, fallback) == ("answer", 1, True)
+    assert breakers.of(Target("residual", 2)).state == state
 
 
 async def test_nobody_answers_for_the_control(

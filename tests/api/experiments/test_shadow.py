@@ -1,6 +1,8 @@
 """Shadows see what was answered, and change none of it."""
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import jensenshannon
 
+from api.cpu import CpuPool
 from tests.api.experiments.conftest import (
     ADMIN,
     ADMIN_KEY,
@@ -124,7 +127,7 @@ async def test_a_dead_shadow_is_counted_and_fails_nothing(
 ) -> None:
     versions.faults[3] = fails_with(code)
     settings = {"model_server": versions.address, "experiments": write_experiment(**only()), "admin_key": ADMIN_KEY}
-    async with open_gateway(**settings) as client:
+    async with open_gateway(**settings, breaker_failures=1000, cpu_workers=16) as client:
         answers = await asyncio.gather(*(ask(client) for _ in range(10)))
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["fallback"] for answer in answers} == {False}
@@ -143,7 +146,7 @@ async def test_a_dead_shadow_uses_up_no_retries_of_requests(
     """gRPC stops retrying on a channel on which most calls fail."""
     versions.faults[3] = fails_with(grpc.StatusCode.UNAVAILABLE)
     settings = {"model_server": versions.address, "experiments": write_experiment(**only()), "admin_key": ADMIN_KEY}
-    async with open_gateway(**settings, shadow_concurrency=64) as client:
+    async with open_gateway(**settings, shadow_concurrency=64, breaker_failures=1000, cpu_workers=64) as client:
         await asyncio.gather(*(ask(client) for _ in range(60)))
         await shadowed(client, "errors", 60)
         failures = 0
@@ -157,6 +160,71 @@ async def test_a_dead_shadow_uses_up_no_retries_of_requests(
         versions.faults[1] = once
         assert (await ask(client)).status_code == 200
         assert failures == 2
+
+
+async def test_a_shadow_that_keeps_failing_is_left_alone_and_tried_again(
+    open_gateway: Callable,
+    versions: Versions,
+    write_experiment: WriteExperiment,
+    ask: Callable,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    versions.faults[3] = fails_with(grpc.StatusCode.INTERNAL)
+    settings = {"model_server": versions.address, "experiments": write_experiment(**only()), "admin_key": ADMIN_KEY}
+    settings |= {"breaker_failures": 3, "shadow_concurrency": 1}
+    async with open_gateway(**settings, breaker_open_s=3600) as client:
+        for _ in range(8):
+            assert (await ask(client)).json()["fallback"] is False
+        shadow = await shadowed(client, "dropped", 5)
+        assert (shadow["errors"], shadow["results"]) == (3, 0)
+    assert len(versions.asked(3)) == 3
+    said = [record.message for record in caplog.records if record.name == "api.experiments.shadow"]
+    assert said == ["shadow next of trial is left alone: The model server failed with INTERNAL."]
+
+    caplog.set_level(logging.INFO, "api.experiments.shadow")
+    async with open_gateway(**settings, breaker_open_s=0.05) as client:
+        for _ in range(3):
+            await ask(client)
+        await shadowed(client, "errors", 3)
+        versions.faults.clear()
+
+        async def recovered() -> bool:
+            await ask(client)
+            return (await shadow_of(client))["results"] > 0
+
+        await until(recovered)
+    assert "shadow next of trial answers again" in caplog.text
+
+
+async def test_shadows_give_way_to_images_that_wait(
+    open_gateway: Callable,
+    versions: Versions,
+    write_experiment: WriteExperiment,
+    ask: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {"model_server": versions.address, "experiments": write_experiment(**only()), "admin_key": ADMIN_KEY}
+    async with open_gateway(**settings) as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(CpuPool, "waiting", 1)
+            assert (await ask(client)).status_code == 200
+            await shadowed(client, "dropped", 1)
+        await ask(client)
+        shadow = await shadowed(client, "results", 1)
+    assert (shadow["dropped"], len(versions.asked(3))) == (1, 1)
+
+
+async def test_the_pool_knows_what_waits() -> None:
+    pool = CpuPool(workers=1, queue=2)
+    go_on = threading.Event()
+    try:
+        work = asyncio.create_task(pool.map(lambda _: go_on.wait(20), range(3)))
+        await asyncio.sleep(0)
+        assert pool.waiting == 2
+    finally:
+        go_on.set()
+    await work
+    pool.close()
 
 
 async def test_other_classes_are_an_error(

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from scipy.stats import binom
 
+from api.experiments.config import parse
 from api.experiments.records import PredictionRecord
 from api.outcomes.service import Outcomes
 from tests.api.experiments.conftest import ADMIN, ADMIN_KEY, CONTROL, TREATMENT, Versions, WriteExperiment, metric
@@ -43,6 +45,8 @@ async def test_an_answer_on_a_real_model_server(
     [record] = recorded
     assert record.id == body["id"]
     assert (record.experiment, record.variant) == ("trial", body["variant"])
+    [configured] = parse(write_experiment().read_bytes(), Path("experiments.yaml"), ["residual"]).experiments
+    assert record.split == configured.split_id
     assert (record.model, record.version) == ("residual", body["model"]["version"])
     assert (record.subject, record.forced, record.fallback) == ("alice", False, False)
     assert record.created_at.utcoffset() is not None
@@ -98,7 +102,8 @@ async def test_naming_a_target_bypasses_the_split(
     recorded: list[PredictionRecord],
 ) -> None:
     versions.labels["stable"] = 1
-    async with open_gateway(model_server=versions.address, experiments=write_experiment()) as client:
+    settings = {"experiments": write_experiment(), "record": "all"}
+    async with open_gateway(model_server=versions.address, **settings) as client:
         body = (await ask(client, "alice", query=query)).json()
         assert (body["experiment"], body["variant"], body["fallback"]) == (None, None, False)
         refused = await ask(client, query=query, headers={"X-Variant": "new"})

@@ -93,6 +93,7 @@ def make() -> Callable[..., PredictionRecord]:
             "created_at": at,
             "experiment": "race",
             "variant": "a",
+            "split": "present",
             "fallback": False,
             "forced": False,
             "model": "residual",

@@ -157,11 +157,21 @@ async def test_it_is_counted(gateway: Any, make: Callable) -> None:
 async def test_another_replica_may_not_have_written_it_yet(
     open_store: Callable, make: Callable, database_url: str
 ) -> None:
-    async with open_store(outcome_flush_s=1) as one, open_store(outcome_flush_s=1) as other:
+    async with open_store(outcome_flush_s=1) as one, open_store(outcome_flush_s=60) as other:
         prediction = make("happy")
         one.record(prediction)
         feedback, _ = await other.take_feedback(prediction.id, 0, emotion="happy", correct=None)
     assert feedback.correct
+
+
+@pytest.mark.parametrize(("age_s", "status"), [(-30, 503), (0, 503), (170, 503), (190, 404), (-90, 404)])
+async def test_an_id_of_which_nobody_can_say_yet_that_it_is_unknown(gateway: Any, age_s: float, status: int) -> None:
+    """Another replica may be slow: it flushes after 60 seconds at the latest, and may have a minute's backlog."""
+    client, _ = gateway
+    missing = new_id(datetime.now(UTC) - timedelta(seconds=age_s))
+    response = await client.post("/feedback", json={"prediction_id": missing, "correct": True})
+    assert response.status_code == status
+    assert ("retry-after" in response.headers) == (status == 503)
 
 
 async def test_a_dead_database_is_a_503(make: Callable, tmp_path: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc
 import httpx
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -42,9 +43,12 @@ async def test_predictions_and_feedback_make_a_report(
             database_url=database_url,
             experiments=file,
             admin_key=KEY,
+            subject_secret="s" * 16,
             model_server=server.address,
             # Nothing is written by itself during the test: feedback sees to it.
             outcome_flush_s=60,
+            # One request is outside the experiment.
+            record="all",
         )
         app = create_app(settings)
         async with app.router.lifespan_context(app):
@@ -81,3 +85,22 @@ async def test_predictions_and_feedback_make_a_report(
         assert [answer["requests"] for answer in one["answered_by"]] == [assigned.count(name)]
     assert report["split"]["observed"] == {"old": assigned.count("old"), "new": assigned.count("new")}
     assert new["emotions"]["fear"] == 1
+
+
+@pytest.mark.parametrize(("record", "kept"), [("experiments", 0), ("all", 1)])
+async def test_what_is_recorded_without_an_experiment(
+    open_gateway: Callable, tmp_path: Path, encode: Callable[..., bytes], classes: list[str], record: str, kept: int
+) -> None:
+    async def predict(request: pb.PredictRequest, _: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        return answer(request, classes, np.full((1, 7), 1 / 7, np.float32), 1)
+
+    # A database that cannot be had, here below a file, costs no prediction.
+    (tmp_path / "file").write_text("")
+    database = f"sqlite:///{tmp_path}/file/outcomes.db"
+    photo = encode(Image.new("L", (48, 48), 100))
+    async with (
+        serve(predict) as server,
+        open_gateway(model_server=server.address, database_url=database, record=record) as client,
+    ):
+        assert (await client.post("/predict?crop=none", files={"file": photo})).status_code == 200
+        assert f"emotion_outcomes_buffered {kept}.0" in (await client.get("/metrics")).text

@@ -4,7 +4,7 @@ from math import exp
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, chi2_contingency, norm, ttest_ind
+from scipy.stats import binom, binomtest, chi2_contingency, norm, ttest_ind
 
 from api.experiments import sequential, statistics
 from api.experiments.statistics import Activity, Proportion
@@ -181,14 +181,43 @@ def test_a_real_difference_is_found_by_the_sample_size_that_was_said() -> None:
 def test_the_split_test_of_known_cases() -> None:
     assert sequential.chi_square_p([5000, 5000], [1, 1]) == 1
     assert sequential.chi_square_p([10_000, 9_500], [1, 1]) == pytest.approx(exp(-7.9), rel=0.1)
+    assert sequential.chi_square_p([10, 10], [1, 1]) == 1
+    for few in ([9, 9], [0, 0], [990, 9]):
+        assert sequential.chi_square_p(few, few if all(few) else [1, 1]) is None
+    assert sequential.chi_square_p([50], [1]) is None
+    # One variant that loses 5 % of 20,000 subjects, exactly.
+    assert sequential.split_p([10_000, 9_500], [0.5, 0.5]) < 0.02
     assert sequential.split_p([5000, 5000], [0.5, 0.5]) == 1
     assert sequential.split_p([5000, 4000], [0.5, 0.5]) < 1e-12
     for test in (sequential.chi_square_p, sequential.split_p):
         # In any unit, and with a variant that nobody is to get.
         assert test([900, 120, 0], [9000, 1000, 0]) == pytest.approx(test([900, 120], [0.9, 0.1]))
         assert test([900, 100, 1], [9, 1, 0]) == 0
-        assert test([0, 0], [1, 1]) == 1
-        assert test([5], [10_000]) == 1
+    assert sequential.split_p([0, 0], [1, 1]) == 1
+    assert sequential.split_p([5], [10_000]) == 1
+
+
+def test_the_split_test_is_a_mixture_of_likelihoods() -> None:
+    # Of all sequences of 12 units together the mixture has probability 1, which is what makes it a martingale.
+    shares = np.array([0.7, 0.3])
+    total = sum(
+        binom.pmf(n, 12, 0.7) * exp(sequential.split_log_ratio(np.array([n, 12.0 - n]), shares)) for n in range(13)
+    )
+    assert total == pytest.approx(1)
+
+
+def test_requests_lost_from_one_variant_alone() -> None:
+    assert sequential.lost_p([0, 0], [10_000, 10_000]) == 1
+    assert sequential.lost_p([100, 100], [10_000, 10_000]) == 1
+    assert sequential.lost_p([90, 10], [9000, 1000]) == 1
+    # 5 % of one of them; a twentieth of that, with failures on both sides.
+    assert sequential.lost_p([0, 500], [10_000, 10_000]) < 1e-100
+    assert sequential.lost_p([50, 125], [10_000, 10_000]) < 1e-5
+    assert sequential.lost_p([10, 0], [1, 0]) == 1
+    generator = np.random.default_rng(7)
+    days = generator.multinomial(20, [0.9, 0.1], (500, 30)).cumsum(axis=1)
+    alarms = [any(sequential.lost_p(day, [9000, 1000]) <= 0.05 for day in run) for run in days]
+    assert np.mean(alarms) <= 0.05
 
 
 def test_activity_p_is_welchs_and_holds_its_level() -> None:
@@ -212,10 +241,13 @@ def test_activity_p_is_welchs_and_holds_its_level() -> None:
 def test_the_split_test_under_daily_looks() -> None:
     generator = np.random.default_rng(5)
 
-    def alarmed(shares: list[float], runs: int) -> float:
-        days = generator.multinomial(1000, shares, (runs, 20)).cumsum(axis=1)
-        return float(np.mean([any(sequential.split_p(day, [0.5, 0.5]) < 0.01 for day in run) for run in days]))
+    def alarmed(lost: float, runs: int, days: int = 20) -> float:
+        daily = generator.binomial(generator.multinomial(1000, [0.5, 0.5], (runs, days)), [1, 1 - lost])
+        return float(
+            np.mean([any(sequential.split_p(day, [1, 1]) <= 0.05 for day in run) for run in daily.cumsum(axis=1)])
+        )
 
-    assert alarmed([0.5, 0.5], 500) <= 0.01
-    # One variant loses a tenth of its requests.
-    assert alarmed([0.5 / 0.95, 0.45 / 0.95], 100) > 0.98
+    assert alarmed(0, 500, days=60) <= 0.05
+    # Of 20,000 subjects one variant loses a twentieth or a tenth of its own.
+    assert alarmed(0.05, 400) > 0.8
+    assert alarmed(0.1, 100) > 0.98

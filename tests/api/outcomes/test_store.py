@@ -1,7 +1,11 @@
 import asyncio
 import logging
+import os
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, inspect
@@ -122,14 +126,27 @@ async def test_a_batch_may_be_repeated(outcomes: Outcomes, make: Callable, rows:
     assert len(await rows(outcomes, tables.faces)) == 4
 
 
-async def test_a_split_is_noted_when_it_changes(outcomes: Outcomes, rows: Callable) -> None:
-    for weights in ({"a": 9000, "b": 1000}, {"a": 9000, "b": 1000}, {"a": 8000, "b": 2000}, {"a": 9000, "b": 1000}):
-        outcomes._writer.note_split("race", "a", weights)
-        await outcomes.ready()
-    noted = await rows(outcomes, tables.splits)
-    assert [row.weights["b"] for row in noted] == [1000, 2000, 1000]
-    present = (await outcomes.store.splits())["race"]
-    assert (present.control, present.weights, present.since) == ("a", {"a": 9000, "b": 1000}, noted[-1].since)
+async def test_a_split_is_noted_once_by_whoever_sees_it_first(
+    open_store: Callable, make: Callable, rows: Callable
+) -> None:
+    start = datetime.now(UTC)
+    async with open_store() as one, open_store() as lagging:
+        for split_id, weight in (("few", 1000), ("more", 2000), ("few", 1000)):
+            one._writer.note_split(split_id, "race", "a", {"a": 10_000 - weight, "b": weight})
+            await one.ready()
+        # A replica that reads the file late, or reads the older one again after a restart, changes nothing.
+        lagging._writer.note_split("few", "race", "a", {"a": 9000, "b": 1000})
+        await lagging.ready()
+        noted = await rows(one, tables.splits)
+        assert [(row.id, row.weights["b"]) for row in noted] == [("few", 1000), ("more", 2000)]
+        assert start < noted[0].first_seen < noted[1].first_seen
+        for present, expected in ((None, "more"), ("few", "few"), ("gone", "more")):
+            assert (await one.store.split("race", present)).id == expected
+        # Back to the older one: without a configuration, use tells.
+        await one.store.add([make(split="few", created_at=start + timedelta(hours=1))])
+        found = await one.store.split("race")
+    assert (found.id, found.control, found.weights) == ("few", "a", {"a": 9000, "b": 1000})
+    assert found.first_seen == noted[0].first_seen
 
 
 @pytest.mark.parametrize(
@@ -140,12 +157,44 @@ async def test_a_split_is_noted_when_it_changes(outcomes: Outcomes, rows: Callab
         ("outcomes.db", "not a URL"),
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
+        ("sqlite:///file:outcomes.db?uri=true", "the path of a file"),
+        ("postgresql://me:secret@hunter2@host/db", "percent-encode @ : / in user and password"),
+        ("postgresql://me:secret@p:hunter2@host/db", "percent-encode @ : / in user and password"),
+        ("postgresql://me/you:hunter2@host/db", "percent-encode @ : / in user and password"),
     ],
 )
 def test_a_database_that_we_cannot_use_is_refused(wrong: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse_url(wrong)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_any_password_can_be_given() -> None:
+    url = parse_url("postgresql://me%40work:%40%3A%2F%3F@[::1]:5433/db?sslmode=require")
+    assert (url.username, url.password, url.host, url.port, url.database) == ("me@work", "@:/?", "::1", 5433, "db")
+
+
+async def test_a_file_is_its_owners_alone(tmp_path: Path, open_store: Callable) -> None:
+    file = tmp_path / "new" / "outcomes.db"
+    before = os.umask(0o022)
+    try:
+        async with open_store(database_url=f"sqlite:///{file}") as outcomes:
+            await outcomes.ready()
+            modes = {path.name: path.stat().st_mode & 0o777 for path in (file.parent, *file.parent.iterdir())}
+    finally:
+        os.umask(before)
+    assert modes.pop("new") == 0o700
+    assert {"outcomes.db", "outcomes.db-wal"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_server_that_vanishes_is_noticed(postgres: Any) -> None:
+    engine = open_sync_engine(parse_url(postgres.create_database()))
+    with engine.connect() as connection:
+        given = connection.connection.dbapi_connection.info.get_parameters()
+    engine.dispose()
+    assert (given["keepalives_idle"], given["keepalives_interval"], given["keepalives_count"]) == ("10", "5", "3")
+    assert given["tcp_user_timeout"] == "15000"
 
 
 async def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(

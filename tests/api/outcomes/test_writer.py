@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import OutcomesUnavailable
-from api.outcomes import tables
+from api.outcomes import service, tables
 from api.outcomes.database import open_sync_engine, parse_url
 from api.outcomes.service import Outcomes
+from api.outcomes.store import OutcomeStore
 
 
 async def test_what_is_buffered_is_written_at_shutdown(open_store: Callable, make: Callable, rows: Callable) -> None:
@@ -43,6 +47,74 @@ async def test_the_buffer_is_bounded_in_rows_and_overflow_is_counted(
     async with open_store() as outcomes:
         await outcomes.ready()
         assert len(await rows(outcomes, tables.faces)) == 990
+
+
+async def test_batches_are_bounded_in_rows_and_leave_time_for_requests(
+    open_store: Callable, make: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    batches: list[int] = []
+    times: list[float] = []
+    async with open_store(outcome_flush_s=60) as outcomes:
+        await outcomes.ready()
+        add = outcomes.store.add
+
+        async def spy(batch: Any, *rest: Any) -> None:
+            times.append(loop.time())
+            await add(batch, *rest)
+            batches.append(sum(1 + len(prediction.faces) for prediction in batch))
+            times.append(loop.time())
+
+        monkeypatch.setattr(outcomes.store, "add", spy)
+        crowd = ["happy"] * 99
+        for _ in range(12):
+            outcomes.record(make(*crowd))
+        # The rest waits for the flush, or here for the end.
+        await until(lambda: len(batches) == 2)
+    assert batches == [500, 500, 200]
+    assert times[2] - times[1] > 0.015
+
+
+async def test_a_writer_that_fails_holds_up_only_feedback_on_what_it_holds(
+    outcomes: Outcomes, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, waiting = make(), make()
+    outcomes.record(stored)
+    await outcomes._writer.settled(stored.id)
+
+    async def fail(*_: Any) -> None:
+        raise OperationalError("INSERT", None, Exception("the disk is full"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(outcomes.store, "add", fail)
+        outcomes.record(waiting)
+        await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
+        feedback, _ = await outcomes.take_feedback(stored.id, 0, emotion="happy", correct=None)
+        assert feedback.correct
+        with pytest.raises(OutcomesUnavailable):
+            await outcomes.take_feedback(waiting.id, 0, emotion="happy", correct=None)
+
+
+async def test_a_refused_row_is_counted_once_and_an_error_of_ours_loses_none(
+    outcomes: Outcomes, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await outcomes.ready()
+    add = outcomes.store.add
+    poison, good = make(version=2**70), make()
+    errors = [OperationalError("INSERT", None, Exception("gone")), RuntimeError("a mistake")]
+
+    async def sometimes(batch: Any, *rest: Any) -> None:
+        if [prediction.id for prediction in batch] == [good.id] and errors:
+            raise errors.pop(0)
+        await add(batch, *rest)
+
+    monkeypatch.setattr(outcomes.store, "add", sometimes)
+    outcomes.record(poison)
+    outcomes.record(good)
+    await until(lambda: value("emotion_outcomes_written_total") == 1)
+    assert value("emotion_outcomes_lost_total", reason="refused") == 1
+    assert value("emotion_outcomes_write_failures_total") == 2
+    assert errors == []
 
 
 async def test_a_locked_database_is_waited_for(
@@ -81,6 +153,22 @@ async def test_a_database_that_is_absent_at_start_up_is_migrated_when_it_comes(
         assert len(await rows(outcomes, tables.predictions)) == 1
 
 
+async def test_a_file_that_is_no_database_is_logged_once(
+    tmp_path: Path, open_store: Callable, make: Callable, value: Callable, until: Callable, caplog: Any
+) -> None:
+    (tmp_path / "notes").write_text("These are no tables. " * 100)
+    async with open_store(database_url=f"sqlite:///{tmp_path}/notes") as outcomes:
+        outcomes.record(make())
+        await until(lambda: value("emotion_outcomes_write_failures_total") >= 2)
+        with pytest.raises(OutcomesUnavailable):
+            await outcomes.take_feedback(make().id, 0, emotion="happy", correct=None)
+    said = [record for record in caplog.records if "outcomes are buffered" in record.message]
+    assert [record.message for record in said] == [
+        "outcomes are buffered, for the database fails: file is not a database"
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+
+
 async def test_a_database_that_stays_away_costs_what_was_buffered_and_shutdown_is_bounded(
     tmp_path: Path, open_store: Callable, make: Callable, value: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -93,6 +181,37 @@ async def test_a_database_that_stays_away_costs_what_was_buffered_and_shutdown_i
     assert value("emotion_outcomes_lost_total", reason="shutdown") == 3
     assert value("emotion_outcomes_buffered") == 0
     assert "3 predictions are lost" in caplog.text
+
+
+async def test_a_database_that_has_gone_silent_does_not_hold_up_shutdown(
+    open_store: Callable, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = asyncio.Event()
+    silent: set[Any] = set()
+
+    async def wait_for_it(*_: Any, **__: Any) -> None:
+        """As drivers may, it waits for the server even when cancelled."""
+        silent.add(asyncio.current_task())
+        while not answers.is_set():
+            with suppress(asyncio.CancelledError):
+                await answers.wait()
+        raise asyncio.CancelledError
+
+    dispose = AsyncEngine.dispose
+    monkeypatch.setattr(service, "_CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(OutcomeStore, "prune", wait_for_it)
+    async with asyncio.timeout(20):
+        async with open_store(outcome_flush_s=60) as outcomes:
+            await until(lambda: len(silent) == 1)
+            monkeypatch.setattr(OutcomeStore, "add", wait_for_it)
+            monkeypatch.setattr(AsyncEngine, "dispose", wait_for_it)
+            outcomes.record(make())
+    answers.set()
+    await asyncio.wait(silent)
+    await dispose(outcomes.store.engine)
+    # Retention, the writer and the closing of connections.
+    assert len(silent) == 3
+    assert value("emotion_outcomes_lost_total", reason="shutdown") == 1
 
 
 async def test_a_server_that_dies_and_comes_back_loses_nothing(
@@ -121,10 +240,12 @@ async def test_a_server_that_dies_and_comes_back_loses_nothing(
 async def test_tables_that_vanish_are_made_again(
     outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, until: Callable
 ) -> None:
+    outcomes._writer.note_split("present", "race", "a", {"a": 1, "b": 1})
     await outcomes.ready()
     async with outcomes.store.engine.begin() as connection:
-        for table in ("feedback", "faces", "predictions", "splits", "alembic_version"):
+        for table in ("feedback", "faces", "predictions", "splits", "assignments", "alembic_version"):
             await connection.exec_driver_sql(f"DROP TABLE {table}")
     outcomes.record(make())
     await until(lambda: value("emotion_outcomes_written_total") == 1)
     assert len(await rows(outcomes, tables.predictions)) == 1
+    assert [row.id for row in await rows(outcomes, tables.splits)] == ["present"]

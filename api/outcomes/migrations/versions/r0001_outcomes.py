@@ -1,4 +1,4 @@
-"""Predictions, their faces, the feedback on them, and the splits of experiments."""
+"""Predictions, their faces, the feedback on them, the splits of experiments, and what each assigned."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("experiment", sa.String),
         sa.Column("variant", sa.String),
+        sa.Column("split", sa.String(16)),
         sa.Column("fallback", sa.Boolean, nullable=False),
         sa.Column("forced", sa.Boolean, nullable=False),
         sa.Column("model", sa.String, nullable=False),
@@ -27,7 +28,7 @@ def upgrade() -> None:
         sa.Column("faces", sa.Integer, nullable=False),
         sa.Column("latency_ms", sa.Float, nullable=False),
     )
-    op.create_index("predictions_by_experiment", "predictions", ["experiment", "created_at"])
+    op.create_index("predictions_by_experiment", "predictions", ["experiment", "split", "created_at"])
     op.create_table(
         "faces",
         sa.Column(
@@ -49,15 +50,24 @@ def upgrade() -> None:
     )
     op.create_table(
         "splits",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", sa.String(16), primary_key=True),
         sa.Column("experiment", sa.String, nullable=False),
-        sa.Column("since", UtcDateTime, nullable=False),
+        sa.Column("first_seen", UtcDateTime, nullable=False),
         sa.Column("control", sa.String, nullable=False),
         sa.Column("weights", sa.JSON, nullable=False),
     )
     op.create_index("ix_splits_experiment", "splits", ["experiment"])
+    op.create_table(
+        "assignments",
+        sa.Column("run", sa.String(32), primary_key=True),
+        sa.Column("split", sa.String(16), primary_key=True),
+        sa.Column("variant", sa.String, primary_key=True),
+        sa.Column("assigned", sa.BigInteger, nullable=False),
+        sa.Column("stored", sa.BigInteger, nullable=False),
+    )
+    op.create_index("ix_assignments_split", "assignments", ["split"])
 
 
 def downgrade() -> None:
-    for table in ("feedback", "faces", "predictions", "splits"):
+    for table in ("feedback", "faces", "predictions", "splits", "assignments"):
         op.drop_table(table)
