@@ -32,8 +32,8 @@ class Settings(BaseSettings):
     model_server_ca: FilePath | None = Field(default=None, description="PEM file; the system's certificates when unset")
     model_timeout_s: float = Field(default=5, gt=0, le=300, description="deadline of one call to the model server")
 
-    models: Names = Field(default=("residual",), description="the models that clients may name")
-    default_model: str = "residual"
+    models: Names = Field(default=("random", "residual", "ensemble"), description="the models that clients may name")
+    default_model: str = "random"
     default_label: str | None = Field(
         default="stable", description="asked for when a request names no model, version or label; empty: the newest"
     )

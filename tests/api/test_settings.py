@@ -5,10 +5,10 @@ from api.settings import Settings
 
 
 def test_lists_are_json_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMOTION_MODELS", "residual, small ,")
+    monkeypatch.setenv("EMOTION_MODELS", "random, small ,")
     monkeypatch.setenv("EMOTION_LABELS", '["stable", "next"]')
     settings = Settings()
-    assert settings.models == ("residual", "small")
+    assert settings.models == ("random", "small")
     assert settings.labels == ("stable", "next")
 
 
