@@ -80,7 +80,8 @@ def test_contradicting_settings_are_one_line(start: Start) -> None:
     process = start(default_model="other")
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert errors.splitlines() == ["EMOTION_DEFAULT_MODEL 'other' is not in EMOTION_MODELS ['random', 'residual', 'ensemble']"]
+    models = ["random", "residual", "ensemble"]
+    assert errors.splitlines() == [f"EMOTION_DEFAULT_MODEL 'other' is not in EMOTION_MODELS {models}"]
 
 
 def test_importing_the_gateway_loads_no_tensorflow() -> None:
