@@ -189,7 +189,7 @@ def test_votes_follow_their_faces(faces: Callable[..., Split]) -> None:
 
 
 def test_a_tie_and_a_face_without_votes_have_no_majority() -> None:
-    votes = np.array([[0.5, 0.5, 0, 0, 0, 0, 0], [0] * 7, [0.4, 0.3, 0.3, 0, 0, 0, 0]], np.float32)
+    votes = np.array([[0.5, 0.5, 0, 0, 0, 0, 0], [0] * 7, [0.6, 0.3, 0.1, 0, 0, 0, 0]], np.float32)
     assert Split(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.uint8), votes).majority.tolist() == [-1, -1, 0]
 
 

@@ -95,9 +95,9 @@ def test_inspect_prints_counts_copies_and_agreement(
     path = write_csv(tmp_path / "[fer].csv", splits)
     votes = tmp_path / "votes.csv"
     usages = [name for name, split in splits.items() for _ in range(len(split))]
-    header = "Usage,neutral,happiness,surprise,sadness,anger,disgust,fear\n"
+    header = "Usage,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
     # Everybody votes for angry, and nobody on the last face.
-    rows = [f"{usage},0,0,0,0,{10 * (i + 1 < len(usages))},0,0\n" for i, usage in enumerate(usages)]
+    rows = [f"{usage},0,0,0,0,{10 * (i + 1 < len(usages))},0,0,0,0,0\n" for i, usage in enumerate(usages)]
     votes.write_text(header + "".join(rows))
     sheet = tmp_path / "sheet.png"
     output = run("--data", path, "--votes", votes, "--sheet", sheet)
