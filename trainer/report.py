@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from trainer.data import CLASSES
-from trainer.errors import TrainerError
 from trainer.evaluate import Evaluation, Report
+from trainer.files import write_files
 
 COLOURS = ("#2b6cb0", "#c05621")
 GREY = "#a0aec0"
@@ -104,13 +104,7 @@ def write_report(report: Report, directory: Path) -> list[Path]:
         "evaluation.png": _png(_overview(report)),
         "evaluation.html": to_html(report).encode(),
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (directory / name).write_bytes(content)
-    except OSError as error:
-        raise TrainerError(f"{directory}: cannot be written to: {error.strerror}") from error
-    return [directory / name for name in files]
+    return write_files(directory, files)
 
 
 def to_html(report: Report) -> str:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainer.errors import TrainerError
+from trainer.files import write_files
 from trainer.search.study import Outcome, Plan, dump_outcome, outcomes
 from trainer.spec import ArchitectureSpec, PlainSpec
 
@@ -165,13 +166,7 @@ def write_report(findings: Findings, directory: Path) -> list[Path]:
         f"{findings.name}.png": image,
         f"{findings.name}.html": _html(findings, image).encode(),
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (directory / name).write_bytes(content)
-    except OSError as error:
-        raise TrainerError(f"{directory}: cannot be written to: {error.strerror}") from error
-    return [directory / name for name in files]
+    return write_files(directory, files)
 
 
 def to_json(findings: Findings) -> str:
