@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint trainer protos clean
+.PHONY: serve test lint trainer protos prometheus-rule clean
 
 serve: $(VENV)/.serving
 	@$(BIN)/python scripts/serve.py
@@ -24,6 +24,10 @@ protos: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/protoc
 	$(VENV)/protoc/bin/pip install --quiet grpcio-tools==1.74.0
 	$(VENV)/protoc/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. api/protos/*.proto
+
+# The Prometheus Operator's copy of observability/prometheus/rules.yml.
+prometheus-rule: $(VENV)/.dev
+	@$(BIN)/python scripts/prometheus_rule.py
 
 clean:
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -49,6 +49,17 @@ def read(path: Path) -> ModelsConfig:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
+    proto = parse(text, path)
+    comment = []
+    for line in text.splitlines(keepends=True):
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+        comment.append(line)
+    return ModelsConfig(path, "".join(comment), proto)
+
+
+def parse(text: str, path: Path) -> ModelServerConfig:
+    """The list in the text of a models.config. path: for messages. Raises ConfigError, as `read` does."""
     proto = model_server_config_pb2.ModelServerConfig()
     try:
         text_format.Parse(text, proto)
@@ -56,12 +67,7 @@ def read(path: Path) -> ModelsConfig:
         raise ConfigError(f"{path}:{error}") from error  # its text begins with "line:column : "
     if proto.WhichOneof("config") != "model_config_list":
         raise ConfigError(f"{path}: it lists no models: model_config_list is missing")
-    comment = []
-    for line in text.splitlines(keepends=True):
-        if line.strip() and not line.lstrip().startswith("#"):
-            break
-        comment.append(line)
-    return ModelsConfig(path, "".join(comment), proto)
+    return proto
 
 
 def render(proto: ModelServerConfig) -> str:
