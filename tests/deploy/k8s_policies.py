@@ -15,7 +15,7 @@ from tests.deploy.k8s_manifests import (
 
 CLUSTER_SCOPED = {"Namespace"}
 DOCUMENTED_SECRETS = {"gateway": {"database-url", "admin-key", "subject-secret"}, "postgres": {"password"}}
-"""Secret name to keys, as README tells users to create them."""
+"""Secret name to keys, as k8s/README.md tells users to create them."""
 
 
 def restricted(documents: list[Document]) -> Iterator[str]:
@@ -191,7 +191,7 @@ def references(documents: list[Document]) -> Iterator[str]:
                     yield f"{who}: no key {key['key']} in ConfigMap {key['name']}"
                 key = source.get("secretKeyRef")
                 if key and key["key"] not in DOCUMENTED_SECRETS.get(key["name"], set()):
-                    yield f"{who}: README does not tell of key {key['key']} in Secret {key['name']}"
+                    yield f"{who}: k8s/README.md does not tell of key {key['key']} in Secret {key['name']}"
 
 
 def namespaces(documents: list[Document]) -> Iterator[str]:

@@ -168,7 +168,7 @@ MUTATIONS: list[tuple[Policy, str, Mutation, str]] = [
         policies.references,
         PROD,
         lambda d: variable(d, "gateway", "EMOTION_ADMIN_KEY")["secretKeyRef"].update(key="admin"),
-        "README does not tell of key admin",
+        "k8s/README.md does not tell of key admin",
     ),
     (policies.namespaces, DEV, lambda d: d.append(d.pop(0)), "comes before the Namespace"),
     (policies.namespaces, DEV, lambda d: d[0]["metadata"].update(labels={}), "does not enforce"),

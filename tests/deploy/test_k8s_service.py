@@ -226,7 +226,7 @@ def test_the_alerts_are_those_of_the_rules_file() -> None:
 
 
 def test_readme_tells_of_every_secret() -> None:
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    text = (ROOT / "k8s" / "README.md").read_text().replace("\\\n", " ")
     commands = re.findall(r"create secret generic (\S+)((?:\s+--from-literal=\S+?=(?:\"[^\"]*\"|'[^']*'|\S+))+)", text)
     found = {name: set(re.findall(r"--from-literal=(\S+?)=", rest)) for name, rest in commands}
     assert found == DOCUMENTED_SECRETS
