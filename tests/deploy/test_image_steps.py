@@ -31,9 +31,14 @@ def others_may_run(program: Path) -> bool:
     return all(path.stat().st_mode & stat.S_IXOTH for path in (program, *program.parents))
 
 
-# Root can be the image's user, where that one can reach an interpreter with which venvs can be made.
+def makes_venvs(program: Path) -> bool:
+    asked = [program, "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]
+    return program.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+# Root can be the image's user, where that one can reach an interpreter; Debian's is often the only one.
 OWN, DEBIANS = Path(sys.executable).resolve(), Path("/usr/bin/python3")
-PYTHON = next((path for path in (OWN, DEBIANS) if path.exists() and others_may_run(path.resolve())), OWN)
+PYTHON = next((one for one in (OWN, DEBIANS) if makes_venvs(one) and others_may_run(one.resolve())), OWN)
 USER = 10001 if os.geteuid() == 0 and others_may_run(PYTHON.resolve()) else None
 
 
