@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint trainer protos prometheus-rule clean
+.PHONY: serve test lint trainer protos prometheus-rule lock clean
 
 serve: $(VENV)/.serving
 	@$(BIN)/python scripts/serve.py
@@ -28,6 +28,18 @@ protos: $(VENV)/.dev
 # The Prometheus Operator's copy of observability/prometheus/rules.yml.
 prometheus-rule: $(VENV)/.dev
 	@$(BIN)/python scripts/prometheus_rule.py
+
+LOCK = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+	--no-emit-index-url --custom-compile-command 'make lock' $(ARGS)
+
+# One file for Python 3.11 and newer on x86-64 and ARM: --universal resolves for all of them and writes the hashes of every
+# wheel. Pins stay as they are while pyproject.toml allows them; `make lock ARGS=--upgrade` takes the newest.
+lock:
+	$(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/pip install --quiet uv==0.13.9
+	$(LOCK) --output-file requirements/build.txt requirements/build.in
+	$(LOCK) --output-file requirements/gateway.txt pyproject.toml
+	$(LOCK) --output-file requirements/trainer.txt --extra trainer pyproject.toml
 
 clean:
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

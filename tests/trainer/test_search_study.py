@@ -76,6 +76,26 @@ def test_a_plan_is_stored_with_its_study(location: str) -> None:
         create("one", location, made)
 
 
+def test_a_creation_that_is_started_again_finds_its_study(location: str) -> None:
+    made = plan(share=0.5)
+    create("one", location, made, exist_ok=True)
+    study, _ = first("one", location)
+    begun = [trial.number for trial in study.get_trials()]
+    assert begun
+    create("one", location, made, exist_ok=True)
+    study, kept = load("one", location)
+    assert kept == made
+    assert [trial.number for trial in study.get_trials()] == begun
+    with pytest.raises(ConfigError, match=r"study 'one' exists in .* with another plan: other trials, share$"):
+        create("one", location, plan(trials=7), exist_ok=True)
+
+
+def test_a_creation_that_was_killed_halfway_is_completed(location: str) -> None:
+    optuna.create_study(storage=open_storage(location), study_name="one", direction="maximize")
+    create("one", location, plan(), exist_ok=True)
+    assert load("one", location)[1] == plan()
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "notes", '{"a": 1}\n{"b": 2}\n'])
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "notes.json"

@@ -70,6 +70,9 @@ def create(
     ] = None,
     overrides: Overrides = None,
     storage: Storage = None,
+    exist_ok: Annotated[
+        bool, typer.Option("--exist-ok", help="Succeed if it exists with this very plan, as a restarted job wants.")
+    ] = False,
 ) -> None:
     """Make a study: what to search, how to train a trial and how to score it. Nothing is trained yet.
 
@@ -97,7 +100,7 @@ def create(
     )
     # Refuses a budget that nothing fits.
     sample(plan.space, seed, plan.budget, smallest_side=plan.train.smallest_side)
-    create_study(name, storage or _default(name), plan)
+    create_study(name, storage or _default(name), plan, exist_ok=exist_ok)
     Console().print(f"next: python -m trainer search run {name} --data ...", soft_wrap=True, highlight=False)
 
 

@@ -150,17 +150,29 @@ def database_url(location: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def create(name: str, location: str, plan: Plan) -> optuna.Study:
+def create(name: str, location: str, plan: Plan, *, exist_ok: bool = False) -> optuna.Study:
     """Make a study, in a step of its own, so that workers never race to create it.
 
+    Args:
+        exist_ok: return a study of that name that has this very plan, as a job that may be started again wants.
+
     Raises:
-        ConfigError: a study of that name exists.
+        ConfigError: a study of that name exists, or with `exist_ok` one of another plan.
     """
     storage = open_storage(location)
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
     except optuna.exceptions.DuplicatedStudyError as error:
-        raise ConfigError(f"study {name!r} exists in {_masked(location)}; `search run` goes on with it") from error
+        exists = f"study {name!r} exists in {_masked(location)}"
+        if not exist_ok:
+            raise ConfigError(f"{exists}; `search run` goes on with it") from error
+        study = optuna.load_study(storage=storage, study_name=name)
+        # Without a plan, whoever made it was killed before the next line.
+        stored = study.user_attrs.get(_PLAN)
+        wanted = json.loads(json.dumps(plan.to_json()))
+        if stored is not None and stored != wanted:
+            changed = ", ".join(key for key in wanted if stored.get(key) != wanted[key])
+            raise ConfigError(f"{exists} with another plan: other {changed}") from error
     study.set_user_attr(_PLAN, plan.to_json())
     return study
 

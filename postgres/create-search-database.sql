@@ -1,0 +1,2 @@
+-- Optuna's tables and the gateway's would share the table that names their schema's version.
+CREATE DATABASE search;
