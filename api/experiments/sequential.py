@@ -4,13 +4,15 @@ An ordinary p-value falls below 0.05 on one of many days in far more than 5 % of
 Those here fall below alpha in at most alpha of them, over all looks together.
 """
 
-from collections.abc import Callable, Sequence
-from math import exp, lgamma, log, sqrt
+from collections.abc import Sequence
+from math import exp, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import gammaln, logsumexp
+from scipy.stats import chisquare, norm
 
-from api.experiments.distributions import chi_square_tail, normal_quantile
 from api.experiments.statistics import Interval, Proportion
 
 # Standard deviation of the normal prior on the difference of two accuracies: the test is sharpest for differences of
@@ -76,13 +78,13 @@ def sequential_sample_size(control: float, effect: float, *, ratio: float, power
     treated = control + effect
     if not 0 <= treated <= 1 or effect == 0:
         raise ValueError(f"an accuracy of {control:.3f} cannot change by {effect:+.3f}")
-    quantile = normal_quantile(power)
+    quantile = float(norm.ppf(power))
 
     def excess(log_variance: float) -> float:
         variance = exp(log_variance)
         return boundary(variance, alpha) + quantile * sqrt(variance) - abs(effect)
 
-    variance = exp(_root(excess, log(1e-14), log(1.0)))
+    variance = exp(brentq(excess, log(1e-14), log(1.0)))
     return (treated * (1 - treated) + control * (1 - control) / ratio) / variance
 
 
@@ -103,7 +105,7 @@ def split_p(counts: Sequence[int], weights: Sequence[float]) -> float:
 def split_log_ratio(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
     """Log of split_p()'s likelihood ratio. observed: units; expected: shares, which are positive and add up to 1."""
     losses = observed * log(1 - LOSS) - observed.sum() * np.log(1 - LOSS * expected)
-    one_loses = np.logaddexp.reduce(losses) - log(len(losses))
+    one_loses = logsumexp(losses) - log(len(losses))
     anything = _dirichlet(observed, expected, PRIOR_OBSERVATIONS)
     return float(np.logaddexp(log(LOSS_WEIGHT) + one_loses, log(1 - LOSS_WEIGHT) + anything))
 
@@ -128,32 +130,20 @@ def chi_square_p(counts: Sequence[int], weights: Sequence[float]) -> float | Non
     if _impossible(counts, weights):
         return 0.0
     observed, expected = _possible(counts, weights)
-    units = expected * observed.sum()
-    if len(observed) < 2 or units.min() < LEAST_EXPECTED:
+    if len(observed) < 2 or (expected * observed.sum()).min() < LEAST_EXPECTED:
         return None
-    return chi_square_tail(float(((observed - units) ** 2 / units).sum()), len(observed) - 1)
+    return float(chisquare(observed, expected * observed.sum()).pvalue)
 
 
 def _dirichlet(observed: NDArray[np.float64], expected: NDArray[np.float64], weight: float) -> float:
     """Log of the Bayes factor of a Dirichlet prior of that weight around the expected shares to these themselves."""
     prior = weight * expected
-    shares = sum(lgamma(a + n) - lgamma(a) for a, n in zip(prior, observed, strict=True))
-    return float(lgamma(weight) - lgamma(weight + observed.sum()) + shares - (observed * np.log(expected)).sum())
-
-
-def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a continuous function changes its sign, by bisection. Raises ValueError when it does not."""
-    negative = function(low) < 0
-    if (function(high) < 0) is negative:
-        raise ValueError("the function has the same sign at both ends")
-    while True:
-        middle = (low + high) / 2
-        if middle in (low, high):
-            return middle
-        if (function(middle) < 0) is negative:
-            low = middle
-        else:
-            high = middle
+    return float(
+        gammaln(weight)
+        - gammaln(weight + observed.sum())
+        + (gammaln(prior + observed) - gammaln(prior)).sum()
+        - (observed * np.log(expected)).sum()
+    )
 
 
 def _impossible(counts: Sequence[int], weights: Sequence[float]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 
-from api.experiments.distributions import chi_square_tail, normal_quantile, normal_two_sided
+from scipy.stats import chi2, norm
 
 _LEAST_SUBJECTS = 100
 
@@ -94,7 +94,7 @@ def activity_p(variants: Sequence[Activity]) -> float:
     weights = [one.subjects / one.variance for one in large]
     mean = sum(weight * one.mean for weight, one in zip(weights, large, strict=True)) / sum(weights)
     squares = sum(weight * (one.mean - mean) ** 2 for weight, one in zip(weights, large, strict=True))
-    return chi_square_tail(squares, len(large) - 1)
+    return float(chi2.sf(squares, len(large) - 1))
 
 
 def wilson(rate: float, n: float, confidence: float = 0.95) -> Interval:
@@ -125,7 +125,7 @@ def two_proportion_p(rate: float, n: float, control: float, control_n: float) ->
     variance = pooled * (1 - pooled) * (1 / n + 1 / control_n)
     if variance == 0:
         return 1.0
-    return normal_two_sided((rate - control) / sqrt(variance))
+    return float(2 * norm.sf(abs(rate - control) / sqrt(variance)))
 
 
 def sample_size(control: float, effect: float, *, ratio: float, power: float, alpha: float = 0.05) -> tuple[int, int]:
@@ -140,10 +140,10 @@ def sample_size(control: float, effect: float, *, ratio: float, power: float, al
         raise ValueError(f"an accuracy of {control:.3f} cannot change by {effect:+.3f}")
     pooled = (treated + ratio * control) / (1 + ratio)
     alike = _two_sided(alpha) * sqrt((1 + 1 / ratio) * pooled * (1 - pooled))
-    apart = normal_quantile(power) * sqrt(treated * (1 - treated) + control * (1 - control) / ratio)
+    apart = float(norm.ppf(power)) * sqrt(treated * (1 - treated) + control * (1 - control) / ratio)
     n = ((alike + apart) / effect) ** 2
     return ceil(n), ceil(ratio * n)
 
 
 def _two_sided(alpha: float) -> float:
-    return -normal_quantile(alpha / 2)
+    return float(norm.isf(alpha / 2))
