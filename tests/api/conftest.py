@@ -75,6 +75,10 @@ class ModelServer:
                 return
         raise RuntimeError(f"the model server ended with {self._process.wait()}")
 
+    def freeze(self) -> None:
+        """It keeps its connections and calls, and answers none of them."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         self._process.send_signal(number)
         self._process.wait(30)
