@@ -14,12 +14,14 @@ from api.app import create_app
 from api.experiments.config import ExperimentsError
 from api.logs import configure_logging
 from api.settings import Settings, explain
+from api.tracing import TracingError, traced
+from api.version import package_version
 
 logger = logging.getLogger("api")
 
 
 def main() -> int:
-    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for wrong settings or experiments."""
+    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for a wrong setting or experiment."""
     try:
         settings = Settings()
     except (ValidationError, SettingsError) as error:
@@ -27,6 +29,15 @@ def main() -> int:
             print(line, file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        with traced(package_version()):
+            return _serve(settings)
+    except TracingError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _serve(settings: Settings) -> int:
     try:
         app = create_app(settings)
     except ExperimentsError as error:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
@@ -15,6 +14,8 @@ from api.middleware import BodyLimit, RequestContext
 from api.outcomes.service import open_outcomes
 from api.routes import batch, experiments, feedback, health, models, predict, reports, web
 from api.settings import Settings
+from api.tracing import UNTRACED_PATHS
+from api.version import package_version
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
 
@@ -41,7 +42,19 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
             app.state.gateway = gateway
             yield
 
-    app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
+    app = FastAPI(
+        title="emotion-serving",
+        description=DESCRIPTION,
+        version=package_version(),
+        lifespan=lifespan,
+        telemetry={
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": lambda scope: scope["path"] in UNTRACED_PATHS,
+        },
+    )
     install_error_handler(app, metrics)
     for routes in (predict, batch, experiments, reports, feedback, models, health, web):
         app.include_router(routes.router)
@@ -53,10 +66,3 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
     app.add_middleware(BodyLimit, limit_of=body_limit)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("emotion-serving")
-    except PackageNotFoundError:
-        return "0+unknown"

@@ -282,8 +282,14 @@ def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSON
     )
 
 
+def _slugs(kind: type[ServiceError]) -> set[str]:
+    own = {kind.slug} if "slug" in vars(kind) else set()
+    return own.union(*map(_slugs, kind.__subclasses__()))
+
+
 def install_error_handler(app: FastAPI, metrics: Metrics) -> None:
     """Render our errors and those of FastAPI and Starlette alike; the rest reaches RequestContext."""
+    metrics.expect_errors(sorted(_slugs(ServiceError)))
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return problem_response(error, metrics, request.url.path)

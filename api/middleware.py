@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import perf_counter
 from urllib.parse import quote
 
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,9 +38,14 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._metrics.in_flight():
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = perf_counter()
         given = Headers(scope=scope).get(HEADER, "")
         token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        trace.get_current_span().set_attribute("emotion.request_id", request_id.get() or "")
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:

@@ -1,7 +1,6 @@
 """Probes and metrics."""
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from fastapi import APIRouter, Request, Response
 
 from api.errors import NotReady, ServiceError
 from api.routes import openapi
@@ -29,5 +28,7 @@ async def readyz(gateway: GatewayDep) -> Health:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(gateway: GatewayDep) -> Response:
-    return Response(gateway.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+async def metrics(request: Request, gateway: GatewayDep) -> Response:
+    """In OpenMetrics' format, which has exemplars, for who accepts it, as Prometheus does; else in Prometheus' own."""
+    content, media_type = gateway.metrics.render(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)
