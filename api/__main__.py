@@ -6,13 +6,13 @@ import signal
 import socket
 import sys
 
-import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from api.app import create_app
 from api.experiments.config import ExperimentsError
 from api.logs import configure_logging
+from api.server import GatewayServer
 from api.settings import Settings, explain
 from api.tracing import TracingError, traced
 from api.version import package_version
@@ -52,12 +52,11 @@ def _serve(settings: Settings) -> int:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         print(f"cannot listen on {settings.host}:{settings.port}: {reason}", file=sys.stderr)
         return 1
-    # uvicorn stops gracefully on these signals and then raises them again, for whoever handled them before.
+    # The server stops gracefully on these signals and then raises them again, for whoever handled them before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
-    config = uvicorn.Config(app, log_config=None, access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    GatewayServer(app, settings).run(sockets=[listener])
     return 0
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from api.drain import Drain
 from api.errors import install_error_handler
 from api.experiments.watcher import Experiments
 from api.faces import FaceDetector, HaarDetector
@@ -26,9 +27,12 @@ Errors are `application/problem+json` (RFC 9457); their `type` is stable.
 def create_app(settings: Settings, detector: FaceDetector | None = None) -> FastAPI:
     """Build the application; its lifespan opens and closes what it owns. detector: Haar when None.
 
-    Raises ExperimentsError when the settings name an experiments.yaml that is invalid.
+    `state.drain` of the result is for the server that runs it. Raises ExperimentsError when the settings name an
+    experiments.yaml that is invalid.
     """
     metrics = Metrics()
+    drain = Drain()
+    metrics.watch_drain(lambda: drain.active)
     running = Experiments(settings.experiments, settings.models, metrics.experiments)
     face_detector = detector or HaarDetector(settings.detect_side)
 
@@ -55,6 +59,7 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
             "exclude": lambda scope: scope["path"] in UNTRACED_PATHS,
         },
     )
+    app.state.drain = drain
     install_error_handler(app, metrics)
     for routes in (predict, batch, experiments, reports, feedback, models, health, web):
         app.include_router(routes.router)
@@ -64,5 +69,5 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
 
     # The one added last is the outermost.
     app.add_middleware(BodyLimit, limit_of=body_limit)
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app

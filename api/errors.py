@@ -21,7 +21,8 @@
     │   ├── VersionNotLoaded         known to the model server, not AVAILABLE
     │   ├── Overloaded               the gateway's own queue is full
     │   ├── OutcomesUnavailable      the outcome database is down, slow or full
-    │   └── NotReady                 the answer of /readyz
+    │   ├── NotReady                 the answer of /readyz
+    │   └── ShuttingDown             the answer of /readyz, and of what the end cuts short
     ├── DeadlineExceeded        504
     ├── BadModelAnswer          502  the model server broke the model contract
     └── InternalError           500  ours
@@ -211,6 +212,10 @@ class NotReady(Unavailable):
     """reason: the `type` of the problem that a prediction would get."""
 
     slug, title = "not-ready", "Not ready"
+
+
+class ShuttingDown(Unavailable):
+    slug, title = "shutting-down", "Shutting down"
 
 
 class DeadlineExceeded(ServiceError):

@@ -23,6 +23,15 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free port")
+    keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        le=3600,
+        description="idle connections are closed after that; longer than the load balancer in front keeps its own",
+    )
+    drain_s: float = Field(
+        default=0, ge=0, le=300, description="after SIGTERM, /readyz says no for that long before the port is closed"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = Field(default=False, description="one JSON object per log line")
 

@@ -95,7 +95,7 @@ async def test_metrics_of_the_gateway_itself(client: httpx.AsyncClient) -> None:
     assert value("process_resident_memory_bytes") > 0
     # From the start, so that the first error is an increase.
     types = {dict(labels)["type"] for name, labels in found if name == "emotion_errors_total"}
-    assert {"internal-error", "detector-failed", "overloaded", "not-ready"} <= types
+    assert {"internal-error", "detector-failed", "overloaded", "not-ready", "shutting-down"} <= types
     assert value("emotion_errors_total", type="overloaded") == 0
 
 

@@ -39,6 +39,8 @@ def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest
         ({"model_server": "ipv4:10.0.0.1"}, "'10.0.0.1' is not an IPv4 address"),
         ({"model_server": "ipv4:10.0.0.1:8500,"}, "'' is not an IPv4 address"),
         ({"model_server": "ipv6:10.0.0.1:8500"}, "'10.0.0.1:8500' is not an IPv6 address"),
+        ({"drain_s": -1}, "drain_s"),
+        ({"drain_s": 301}, "drain_s"),
         ({"prot": 1}, "prot"),
     ],
 )
