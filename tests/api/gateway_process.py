@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-START_S = 60
+START_S = 100
 
 
 class GatewayProcess:
@@ -32,15 +32,22 @@ class GatewayProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "api"], env={**inherited, **variables, **(environment or {})}, stderr=log
             )
+        try:
+            self._wait_for_startup()
+        except BaseException:
+            self.close()
+            raise
+        found = re.search(r"http://[\d.]+:(\d+)", self.log)
+        assert found
+        self.port = int(found[1])
+        self.url = found[0]
+
+    def _wait_for_startup(self) -> None:
         deadline = time.monotonic() + START_S
         while "startup complete" not in self.log:
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
-        found = re.search(r"http://[\d.]+:(\d+)", self.log)
-        assert found
-        self.port = int(found[1])
-        self.url = found[0]
 
     @property
     def log(self) -> str:

@@ -15,7 +15,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from api.app import create_app
 from api.protos import serving_pb2 as pb
+from api.server import GatewayServer
+from api.settings import Settings
 from tests.api.conftest import ModelServer, RunGateway
 from tests.api.experiments.conftest import until
 from tests.api.fake_model_server import answer, serve
@@ -82,7 +85,12 @@ def test_sigterm_under_load_fails_no_request(
         assert client.closing[-3:] == [True, True, True]
     gateway.signal(signal.SIGTERM)
     assert gateway.wait() == 0
-    assert "Traceback" not in gateway.log
+    assert {json.loads(line)["level"] for line in gateway.log.splitlines()} <= {"INFO", "WARNING"}
+
+
+def test_idle_connections_are_kept_longer_than_load_balancers_keep_theirs() -> None:
+    settings = Settings()
+    assert GatewayServer(create_app(settings), settings).config.timeout_keep_alive == 75
 
 
 def test_the_drain_ends_by_itself(run_gateway: RunGateway) -> None:
