@@ -37,9 +37,10 @@ def traced(version: str) -> Iterator[None]:
 
     version: of this package. Raises TracingError.
     """
-    exporter = _exporter()
     # Where somebody else has set up the SDK already, as an agent does, traces are theirs.
-    if exporter is None or not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    ours = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    exporter = _exporter() if ours else None
+    if exporter is None:
         yield
         return
     try:
@@ -51,10 +52,8 @@ def traced(version: str) -> Iterator[None]:
         raise TracingError(
             f"{exporter} asks for traces, but OpenTelemetry's SDK is not installed: pip install 'emotion-serving[otel]'"
         ) from error
-    ours = {"service.name": SERVICE_NAME, "service.version": version}
-    provider = TracerProvider(
-        resource=Resource.create({**ours, **OTELResourceDetector().detect().attributes}), shutdown_on_exit=False
-    )
+    named = {"service.name": SERVICE_NAME, "service.version": version, **OTELResourceDetector().detect().attributes}
+    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     export = ConsoleSpanExporter() if _value("OTEL_TRACES_EXPORTER") == "console" else OTLPSpanExporter()
     provider.add_span_processor(BatchSpanProcessor(export))
     trace.set_tracer_provider(provider)
