@@ -279,12 +279,7 @@ def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSON
     service_error = as_service_error(error, path)
     problem = service_error.problem()
     metrics.count_error(service_error.slug)
-    return JSONResponse(
-        problem,
-        status_code=problem["status"],
-        headers=service_error.headers,
-        media_type="application/problem+json",
-    )
+    return JSONResponse(problem, problem["status"], service_error.headers, "application/problem+json")
 
 
 def _slugs(kind: type[ServiceError]) -> set[str]:
