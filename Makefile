@@ -38,7 +38,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)/uv
 	$(VENV)/uv/bin/pip install --quiet uv==0.13.9
 	$(LOCK) --output-file requirements/build.txt requirements/build.in
-	$(LOCK) --output-file requirements/gateway.txt pyproject.toml
+	$(LOCK) --output-file requirements/gateway.txt --extra otel pyproject.toml
 	$(LOCK) --output-file requirements/trainer.txt --extra trainer pyproject.toml
 
 clean:

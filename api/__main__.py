@@ -6,20 +6,22 @@ import signal
 import socket
 import sys
 
-import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from api.app import create_app
 from api.experiments.config import ExperimentsError
 from api.logs import configure_logging
+from api.server import GatewayServer
 from api.settings import Settings, explain
+from api.tracing import TracingError, traced
+from api.version import package_version
 
 logger = logging.getLogger("api")
 
 
 def main() -> int:
-    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for wrong settings or experiments."""
+    """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for a wrong setting or experiment."""
     try:
         settings = Settings()
     except (ValidationError, SettingsError) as error:
@@ -27,6 +29,15 @@ def main() -> int:
             print(line, file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
+    try:
+        with traced(package_version()):
+            return _serve(settings)
+    except TracingError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _serve(settings: Settings) -> int:
     try:
         app = create_app(settings)
     except ExperimentsError as error:
@@ -41,12 +52,11 @@ def main() -> int:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         print(f"cannot listen on {settings.host}:{settings.port}: {reason}", file=sys.stderr)
         return 1
-    # uvicorn stops gracefully on these signals and then raises them again, for whoever handled them before.
+    # The server stops gracefully on these signals and then raises them again, for whoever handled them before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
-    config = uvicorn.Config(app, log_config=None, access_log=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    GatewayServer(app, settings).run(sockets=[listener])
     return 0
 
 

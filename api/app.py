@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 
+from api.drain import Drain
 from api.errors import install_error_handler
 from api.experiments.watcher import Experiments
 from api.faces import FaceDetector, HaarDetector
@@ -15,6 +15,8 @@ from api.middleware import BodyLimit, RequestContext
 from api.outcomes.service import open_outcomes
 from api.routes import batch, experiments, feedback, health, models, predict, reports, web
 from api.settings import Settings
+from api.tracing import UNTRACED_PATHS
+from api.version import package_version
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
 
@@ -25,9 +27,12 @@ Errors are `application/problem+json` (RFC 9457); their `type` is stable.
 def create_app(settings: Settings, detector: FaceDetector | None = None) -> FastAPI:
     """Build the application; its lifespan opens and closes what it owns. detector: Haar when None.
 
-    Raises ExperimentsError when the settings name an experiments.yaml that is invalid.
+    `state.drain` of the result is for the server that runs it. Raises ExperimentsError when the settings name an
+    experiments.yaml that is invalid.
     """
     metrics = Metrics()
+    drain = Drain()
+    metrics.watch_drain(lambda: drain.active)
     running = Experiments(settings.experiments, settings.models, metrics.experiments)
     face_detector = detector or HaarDetector(settings.detect_side)
 
@@ -41,7 +46,20 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
             app.state.gateway = gateway
             yield
 
-    app = FastAPI(title="emotion-serving", description=DESCRIPTION, version=_version(), lifespan=lifespan)
+    app = FastAPI(
+        title="emotion-serving",
+        description=DESCRIPTION,
+        version=package_version(),
+        lifespan=lifespan,
+        telemetry={
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+            "exclude": lambda scope: scope["path"] in UNTRACED_PATHS,
+        },
+    )
+    app.state.drain = drain
     install_error_handler(app, metrics)
     for routes in (predict, batch, experiments, reports, feedback, models, health, web):
         app.include_router(routes.router)
@@ -51,12 +69,5 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
 
     # The one added last is the outermost.
     app.add_middleware(BodyLimit, limit_of=body_limit)
-    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app
-
-
-def _version() -> str:
-    try:
-        return version("emotion-serving")
-    except PackageNotFoundError:
-        return "0+unknown"

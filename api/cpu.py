@@ -1,6 +1,7 @@
 """A bounded pool of threads for the work that would block the event loop: decoding and detection."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -25,6 +26,11 @@ class CpuPool:
         self._pending = 0
 
     @property
+    def busy(self) -> int:
+        """Threads that have an item."""
+        return min(self._pending, self._workers)
+
+    @property
     def waiting(self) -> int:
         """Items that have no thread yet."""
         return max(0, self._pending - self._workers)
@@ -39,7 +45,8 @@ class CpuPool:
             raise Overloaded(f"{self._pending} images are waiting already; the limit is {self._limit}.")
         self._pending += len(items)
         loop = asyncio.get_running_loop()
-        futures = [self._executor.submit(work, item) for item in items]
+        # Each with a copy of the request's context, for its id and its trace.
+        futures = [self._executor.submit(contextvars.copy_context().run, work, item) for item in items]
         for future in futures:
             # A cancelled request leaves its running threads behind: count them until they really end.
             # Callbacks run in the worker's thread; the counter belongs to the loop's.

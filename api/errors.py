@@ -21,7 +21,8 @@
     │   ├── VersionNotLoaded         known to the model server, not AVAILABLE
     │   ├── Overloaded               the gateway's own queue is full
     │   ├── OutcomesUnavailable      the outcome database is down, slow or full
-    │   └── NotReady                 the answer of /readyz
+    │   ├── NotReady                 the answer of /readyz
+    │   └── ShuttingDown             the answer of /readyz, and of what the end cuts short
     ├── DeadlineExceeded        504
     ├── BadModelAnswer          502  the model server broke the model contract
     └── InternalError           500  ours
@@ -213,6 +214,10 @@ class NotReady(Unavailable):
     slug, title = "not-ready", "Not ready"
 
 
+class ShuttingDown(Unavailable):
+    slug, title = "shutting-down", "Shutting down"
+
+
 class DeadlineExceeded(ServiceError):
     status, slug, title = 504, "deadline-exceeded", "Deadline exceeded"
 
@@ -274,16 +279,17 @@ def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSON
     service_error = as_service_error(error, path)
     problem = service_error.problem()
     metrics.count_error(service_error.slug)
-    return JSONResponse(
-        problem,
-        status_code=problem["status"],
-        headers=service_error.headers,
-        media_type="application/problem+json",
-    )
+    return JSONResponse(problem, problem["status"], service_error.headers, "application/problem+json")
+
+
+def _slugs(kind: type[ServiceError]) -> set[str]:
+    own = {kind.slug} if "slug" in vars(kind) else set()
+    return own.union(*map(_slugs, kind.__subclasses__()))
 
 
 def install_error_handler(app: FastAPI, metrics: Metrics) -> None:
     """Render our errors and those of FastAPI and Starlette alike; the rest reaches RequestContext."""
+    metrics.expect_errors(sorted(_slugs(ServiceError)))
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return problem_response(error, metrics, request.url.path)

@@ -9,6 +9,7 @@ from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import trace
 
 from api.channel import open_channel
 from api.cpu import CpuPool
@@ -106,12 +107,15 @@ class Gateway:
         """
         if isinstance(asked, Target):
             return Answer(await self.score(found, asked), asked, None, False)
+        span = trace.get_current_span()
+        span.set_attributes({"emotion.experiment": asked.experiment.name, "emotion.variant": asked.variant.name})
         try:
             prediction, target, fallback = await self.split.answer(asked, partial(self.score, found), deadline)
         finally:
             # Those that fail, too: a variant that loses what it would get wrong must not look better for it.
             if not asked.forced:
                 self.outcomes.count_assigned(asked.experiment, asked.variant.name)
+        span.set_attribute("emotion.fallback", fallback)
         return Answer(prediction, target, asked, fallback)
 
     async def conclude(self, answer: Answer, prediction_id: str, latency_s: float) -> None:
@@ -189,8 +193,14 @@ async def open_gateway(
 ) -> AsyncIterator[Gateway]:
     """Open channels and the pool in the running event loop, so after any fork; close them at the end."""
     pool = CpuPool(settings.cpu_workers, settings.cpu_queue)
+    metrics.watch_cpu(
+        workers=settings.cpu_workers,
+        queue=settings.cpu_queue,
+        busy=lambda: pool.busy,
+        waiting=lambda: pool.waiting,
+    )
     finder = FaceFinder(detector, max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    async with _open_client(settings) as client, _open_client(settings) as shadow_client:
+    async with _open_client(settings, metrics) as client, _open_client(settings, metrics) as shadow_client:
         shadows = Shadows(
             shadow_client,
             metrics.experiments,
@@ -207,10 +217,16 @@ async def open_gateway(
 
 
 @asynccontextmanager
-async def _open_client(settings: Settings) -> AsyncIterator[ModelClient]:
+async def _open_client(settings: Settings, metrics: Metrics) -> AsyncIterator[ModelClient]:
     channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
     try:
-        yield ModelClient(channel, timeout_s=settings.model_timeout_s, models=settings.models, labels=settings.labels)
+        yield ModelClient(
+            channel,
+            timeout_s=settings.model_timeout_s,
+            models=settings.models,
+            labels=settings.labels,
+            note_version=metrics.note_version,
+        )
     finally:
         await channel.close()
 

@@ -5,17 +5,22 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from api import tracing
 from api.context import request_id
 
 
 class _WithRequestId(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get() or "-"
+        record.trace = tracing.ids()
         return True
 
 
 class JsonFormatter(logging.Formatter):
-    """One object per line: time (UTC), level, logger, message, request_id and `extra["fields"]` holds."""
+    """One object per line: time (UTC), level, logger, message, request_id and what `extra["fields"]` holds.
+
+    Within a trace, trace_id and span_id as well.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -24,6 +29,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "request_id": getattr(record, "request_id", "-"),
+            **getattr(record, "trace", {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
@@ -41,3 +47,4 @@ def configure_logging(level: str, *, as_json: bool) -> None:
         else logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s")
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)

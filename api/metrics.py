@@ -1,15 +1,24 @@
 """Prometheus metrics of one gateway.
 
 Label values are bounded: routes are the templates of our own endpoints, models are those in the settings,
-versions are those that the model server answered with, error types are those of errors.py.
+versions and labels are those that the model server answered, error types are those of errors.py.
 """
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from time import monotonic
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from api.experiments.metrics import ExperimentMetrics
+from api.tracing import exemplar
+from api.version import package_version
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -19,6 +28,23 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        build = Info("emotion_build", "Which gateway this is.", registry=self.registry)
+        build.info({"version": package_version(), "python": platform.python_version()})
+        self._draining = Gauge(
+            "emotion_draining", "1 once the gateway has been told to stop, and still serves.", registry=self.registry
+        )
+        self._in_flight = Gauge(
+            "emotion_http_requests_in_flight", "HTTP requests being answered, this one too.", registry=self.registry
+        )
+        self._cpu_workers = Gauge("emotion_cpu_workers", "Threads that decode and detect.", registry=self.registry)
+        self._cpu_busy = Gauge("emotion_cpu_workers_busy", "Threads that have an image.", registry=self.registry)
+        self._cpu_queue = Gauge("emotion_cpu_queue_length", "Images that wait for a thread.", registry=self.registry)
+        self._cpu_limit = Gauge(
+            "emotion_cpu_queue_limit", "Images that may wait before new ones are refused.", registry=self.registry
+        )
+        self._versions = _LabelVersions()
+        self.registry.register(self._versions)
         self._requests = Counter(
             "emotion_http_requests", "HTTP requests answered.", ["route", "status"], registry=self.registry
         )
@@ -75,9 +101,32 @@ class Metrics:
         for reason in ("overflow", "shutdown", "refused"):
             self._outcomes_lost.labels(reason)
 
+    def watch_drain(self, draining: Callable[[], bool]) -> None:
+        self._draining.set_function(draining)
+
+    def watch_cpu(self, *, workers: int, queue: int, busy: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Ask at each scrape how many threads are busy and how many images wait."""
+        self._cpu_workers.set(workers)
+        self._cpu_limit.set(queue)
+        self._cpu_busy.set_function(busy)
+        self._cpu_queue.set_function(waiting)
+
+    def in_flight(self) -> AbstractContextManager[object]:
+        """Counts a request for as long as the body runs."""
+        return self._in_flight.track_inprogress()
+
+    def note_version(self, model: str, label: str | None, version: int) -> None:
+        """A version answered for a label, or for a request that named neither."""
+        self._versions.note(model, label or "", version)
+
     def count_request(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._request_seconds.labels(route).observe(seconds, exemplar())
+
+    def expect_errors(self, slugs: Iterable[str]) -> None:
+        """Begin to count these at zero: an increase over a series needs it from the start, not from the first error."""
+        for slug in slugs:
+            self._errors.labels(slug)
 
     def count_error(self, slug: str) -> None:
         self._errors.labels(slug).inc()
@@ -109,6 +158,34 @@ class Metrics:
     def count_feedback(self, experiment: str | None, variant: str | None, *, correct: bool) -> None:
         self._feedback.labels(experiment or "", variant or "", str(correct).lower()).inc()
 
-    def render(self) -> bytes:
-        """Prometheus' text format."""
-        return generate_latest(self.registry)
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """All of them and their media type, in the best format that an Accept header takes."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
+
+
+class _LabelVersions(Collector):
+    """The version behind each label of a model, as the model server last said; only the recent ones.
+
+    A label that nobody asks for any more may have been moved: its last version would look like a server that lags.
+    """
+
+    _FRESH_S = 300
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def note(self, model: str, label: str, version: int) -> None:
+        self._noted[model, label] = (version, monotonic())
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "emotion_model_version",
+            "The version that last answered for a label, within five minutes; no label: for no label or version.",
+            labels=["model", "label"],
+        )
+        since = monotonic() - self._FRESH_S
+        for key, (version, when) in list(self._noted.items()):
+            if when >= since:
+                family.add_metric(key, version)
+        yield family

@@ -1,5 +1,6 @@
 """Pure ASGI middleware: the request's id, its access log line and count, and the limit of its body."""
 
+import asyncio
 import logging
 import re
 import uuid
@@ -7,12 +8,14 @@ from collections.abc import Callable
 from time import perf_counter
 from urllib.parse import quote
 
+from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.context import request_id
-from api.errors import TooLarge, problem_response
+from api.drain import Drain
+from api.errors import ShuttingDown, TooLarge, problem_response
 from api.metrics import Metrics
 
 access_log = logging.getLogger("api.access")
@@ -27,32 +30,51 @@ _CLIENT_CLOSED_REQUEST = 499
 
 
 class RequestContext:
-    """Outermost: whatever happens inside, the answer has a request id, is logged and counted."""
+    """Outermost: whatever happens inside, the answer has a request id, is logged and counted.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    While the gateway drains, it also says that the connection will not be kept alive.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:
         self._app = app
         self._metrics = metrics
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        with self._metrics.in_flight():
+            await self._handle(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = perf_counter()
         given = Headers(scope=scope).get(HEADER, "")
         token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
+        trace.get_current_span().set_attribute("emotion.request_id", request_id.get() or "")
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id.get() or ""
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id.get() or ""
+                if self._drain.active:
+                    # A client that sent its next request just when the connection is closed would see it fail.
+                    headers["Connection"] = "close"
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:
+            # The server's, of what is left when its time to stop is over.
+            if status is not None or not self._drain.active:
+                raise
+            error = ShuttingDown("The gateway had to stop before this request was done.")
+            await problem_response(error, self._metrics)(scope, receive, send_with_id)
         except Exception as error:
             response = problem_response(error, self._metrics)
             if status is not None:

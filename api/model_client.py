@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import grpc
 import numpy as np
@@ -25,10 +25,12 @@ from api.errors import (
 from api.normalize import SIDE
 from api.protos import serving_pb2 as pb
 from api.tensors import from_array, to_classes, to_scores
+from api.tracing import call_span
 
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer", bound=Message)
+_Request = pb.PredictRequest | pb.GetModelMetadataRequest | pb.GetModelStatusRequest
 
 AVAILABLE = "AVAILABLE"
 
@@ -72,12 +74,22 @@ class ModelClient:
     """Besides what it says, each method raises ModelServerUnavailable, DeadlineExceeded or BadModelAnswer."""
 
     def __init__(
-        self, channel: grpc.aio.Channel, *, timeout_s: float, models: Sequence[str], labels: Sequence[str]
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout_s: float,
+        models: Sequence[str],
+        labels: Sequence[str],
+        note_version: Callable[[str, str | None, int], None],
     ) -> None:
-        """timeout_s: deadline of each call. models, labels: names to offer when asked for an unknown one."""
+        """timeout_s: deadline of each call. models, labels: names to offer when asked for an unknown one.
+
+        note_version: gets model, label and version whenever the model server has chosen the version.
+        """
         self._timeout_s = timeout_s
         self._model_names = models
         self._label_names = labels
+        self._note_version = note_version
         # Stubs that grpc generates would put our package's name into the paths.
         prediction, model = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
         self._predict = _method(channel, prediction + "Predict", pb.PredictResponse)
@@ -95,7 +107,7 @@ class ModelClient:
         expected = (target.model, self._last_version.get(target, -1))
         outputs = ["scores"] if expected in self._classes else ["scores", "classes"]
         answer = await self._predict_outputs(target, faces, outputs)
-        version = answer.model_spec.version.value
+        version = self._noted(target, answer.model_spec.version.value)
         scores = to_scores(answer.outputs["scores"], len(faces))
         if "classes" in answer.outputs:
             self._classes[target.model, version] = to_classes(answer.outputs["classes"])
@@ -120,7 +132,7 @@ class ModelClient:
         """The version that would answer. Raises as predict() does."""
         request = pb.GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
         answer = await self._ask(self._metadata, request, target)
-        return answer.model_spec.version.value
+        return self._noted(target, answer.model_spec.version.value)
 
     async def versions(self, model: str) -> list[VersionStatus]:
         """Every version that the model server knows, newest first. Raises UnknownModel."""
@@ -157,6 +169,11 @@ class ModelClient:
         if not any(known.state == AVAILABLE for known in versions):
             raise _not_ready(target.model, versions)
 
+    def _noted(self, target: Target, version: int) -> int:
+        if target.version is None:
+            self._note_version(target.model, target.label, version)
+        return version
+
     async def _predict_outputs(
         self, target: Target, faces: NDArray[np.float32], outputs: list[str]
     ) -> pb.PredictResponse:
@@ -171,33 +188,39 @@ class ModelClient:
             raise BadModelAnswer("the answer does not say which version it is from.")
         return answer
 
-    async def _ask(self, method: "_Method[Answer]", request: Message, target: Target) -> Answer:
+    async def _ask(self, method: "_Method[Answer]", request: _Request, target: Target) -> Answer:
         try:
             return await self._call(method, request)
         except _RefusedError as refusal:
             raise await self._explain(refusal, target) from refusal
 
-    async def _call(self, method: "_Method[Answer]", request: Message) -> Answer:
+    async def _call(self, method: "_Method[Answer]", request: _Request) -> Answer:
         """Raises _RefusedError where the caller must find out what the refusal means."""
-        metadata = (("x-request-id", request_id.get() or ""),)
-        try:
-            return await method(request, timeout=self._timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            code, details = error.code(), error.details() or ""
-            if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
-                raise _RefusedError(code, details) from error
-            # gRPC's details name addresses within the cluster: they go to the log and not to the client.
-            logger.warning("model server: %s: %s", code.name, details)
-            match code:
-                # CANCELLED is what a server answers to calls that reach it while it stops.
-                case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-                    raise ModelServerUnavailable("The model server cannot be reached.") from error
-                case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise ModelServerUnavailable("The model server is refusing work.") from error
-                case grpc.StatusCode.DEADLINE_EXCEEDED:
-                    raise DeadlineExceeded(f"The model server did not answer within {self._timeout_s:g} s.") from error
-                case _:
-                    raise BadModelAnswer(f"The model server failed with {code.name}.") from error
+        metadata = {"x-request-id": request_id.get() or ""}
+        with call_span(method.path, metadata) as span:
+            span.set_attribute("emotion.model", request.model_spec.name)
+            try:
+                return await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
+            except grpc.aio.AioRpcError as error:
+                span.set_attribute("rpc.grpc.status_code", error.code().value[0])
+                raise self._error(error) from error
+
+    def _error(self, error: grpc.aio.AioRpcError) -> "ServiceError | _RefusedError":
+        code, details = error.code(), error.details() or ""
+        if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+            return _RefusedError(code, details)
+        # gRPC's details name addresses within the cluster: they go to the log and not to the client.
+        logger.warning("model server: %s: %s", code.name, details)
+        match code:
+            # CANCELLED is what a server answers to calls that reach it while it stops.
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                return ModelServerUnavailable("The model server cannot be reached.")
+            case grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return ModelServerUnavailable("The model server is refusing work.")
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return DeadlineExceeded(f"The model server did not answer within {self._timeout_s:g} s.")
+            case _:
+                return BadModelAnswer(f"The model server failed with {code.name}.")
 
     async def _explain(self, refusal: "_RefusedError", target: Target) -> ServiceError:
         """What a refused target means, which TF Serving's status code alone does not tell."""
@@ -228,11 +251,14 @@ class _RefusedError(Exception):
         self.details = details
 
 
-_Method = grpc.aio.UnaryUnaryMultiCallable[Any, Answer]
+@dataclass(frozen=True, slots=True)
+class _Method(Generic[Answer]):
+    path: str
+    call: grpc.aio.UnaryUnaryMultiCallable[Any, Answer]
 
 
-def _method(channel: grpc.aio.Channel, path: str, answer: type[Answer]) -> "_Method[Answer]":
-    return channel.unary_unary(path, lambda request: request.SerializeToString(), answer.FromString)
+def _method(channel: grpc.aio.Channel, path: str, answer: type[Answer]) -> _Method[Answer]:
+    return _Method(path, channel.unary_unary(path, lambda request: request.SerializeToString(), answer.FromString))
 
 
 def _not_ready(model: str, versions: Sequence[VersionStatus]) -> VersionNotLoaded:

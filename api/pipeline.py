@@ -10,6 +10,7 @@ from api.errors import DetectorFailed
 from api.faces import Box, FaceDetector
 from api.images import Grey, decode
 from api.normalize import crop_faces
+from api.tracing import tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,17 @@ class FaceFinder:
     def find(self, content: bytes, options: FaceOptions) -> FoundFaces:
         """Raises what decode() raises, and DetectorFailed when the detector does."""
         start = perf_counter()
-        grey = decode(content, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
+        with tracer.start_as_current_span("decode"):
+            grey = decode(content, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
         decoded = perf_counter()
         height, width = grey.shape
-        try:
-            boxes = self._boxes(grey, options)
-            tensor = crop_faces(grey, boxes)
-        except Exception as error:
-            raise DetectorFailed() from error
+        with tracer.start_as_current_span("detect") as span:
+            try:
+                boxes = self._boxes(grey, options)
+                tensor = crop_faces(grey, boxes)
+            except Exception as error:
+                raise DetectorFailed() from error
+            span.set_attributes({"emotion.pixels": width * height, "emotion.faces": len(boxes)})
         detected = perf_counter()
         return FoundFaces(width, height, boxes, tensor, (decoded - start) * 1000, (detected - decoded) * 1000)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from api.channel import check_target
 from api.outcomes.database import parse_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -22,11 +23,22 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free port")
+    keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        le=3600,
+        description="idle connections are closed after that; longer than the load balancer in front keeps its own",
+    )
+    drain_s: float = Field(
+        default=0, ge=0, le=300, description="after SIGTERM, /readyz says no for that long before the port is closed"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = Field(default=False, description="one JSON object per log line")
 
     model_server: str = Field(
-        default="localhost:8500", min_length=1, description="gRPC target, e.g. dns:///serving:8500"
+        default="localhost:8500",
+        min_length=1,
+        description="gRPC target; of several: dns:///serving:8500 or ipv4:10.0.0.1:8500,10.0.0.2:8500",
     )
     model_server_tls: bool = False
     model_server_ca: FilePath | None = Field(default=None, description="PEM file; the system's certificates when unset")
@@ -82,6 +94,12 @@ class Settings(BaseSettings):
         default=50_000, ge=1000, description="rows (predictions and faces) that may wait to be written"
     )
     outcome_flush_s: float = Field(default=1, gt=0, le=60, description="a prediction is written after that time")
+
+    @field_validator("model_server")
+    @classmethod
+    def _target(cls, value: str) -> str:
+        check_target(value)
+        return value
 
     @field_validator("database_url")
     @classmethod

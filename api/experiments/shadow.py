@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import context
 
 from api.context import request_id
 from api.errors import BadModelAnswer, InternalError, ServiceError
@@ -17,6 +18,7 @@ from api.experiments.config import Experiment, Shadow
 from api.experiments.divergence import Comparison, compare
 from api.experiments.metrics import ExperimentMetrics
 from api.model_client import ModelClient, Scores, Target
+from api.tracing import tracer
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class _Job:
     faces: NDArray[np.float32]
     answer: Scores
     request_id: str | None
+    trace: context.Context
 
 
 class Shadows:
@@ -102,7 +105,8 @@ class Shadows:
                 self._count_dropped(experiment.name, shadow)
                 continue
             self._waiting += len(faces)
-            self._queue.put_nowait(_Job(experiment.name, shadow, faces, answer, request_id.get()))
+            job = _Job(experiment.name, shadow, faces, answer, request_id.get(), context.get_current())
+            self._queue.put_nowait(job)
 
     def stats(self, experiment: str, shadow: Shadow) -> ShadowStats:
         # By target, too: a name that was given to another model starts anew.
@@ -144,11 +148,13 @@ class Shadows:
             self._count(job, comparison)
 
     async def _compare(self, job: _Job) -> Comparison:
-        scores = await self._client.predict(job.shadow.target, job.faces)
-        try:
-            return compare(job.answer.classes, job.answer.probabilities, scores.classes, scores.probabilities)
-        except ValueError as error:
-            raise BadModelAnswer(str(error)) from error
+        named = {"emotion.experiment": job.experiment, "emotion.shadow": job.shadow.name}
+        with tracer.start_as_current_span("shadow", context=job.trace, attributes=named):
+            scores = await self._client.predict(job.shadow.target, job.faces)
+            try:
+                return compare(job.answer.classes, job.answer.probabilities, scores.classes, scores.probabilities)
+            except ValueError as error:
+                raise BadModelAnswer(str(error)) from error
 
     def _count(self, job: _Job, comparison: Comparison) -> None:
         stats = self.stats(job.experiment, job.shadow)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from api.drain import Drain
 from api.errors import InvalidParameter, UnknownModel
 from api.experiments.config import SubjectSource
 from api.experiments.split import FORCE_HEADER, Assignment, assign
@@ -20,7 +21,13 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
+def _drain(request: Request) -> Drain:
+    drain: Drain = request.app.state.drain
+    return drain
+
+
 GatewayDep = Annotated[Gateway, Depends(_gateway)]
+DrainDep = Annotated[Drain, Depends(_drain)]
 QueryDep = Annotated[PredictQuery, Query()]
 
 

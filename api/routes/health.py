@@ -1,11 +1,10 @@
 """Probes and metrics."""
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from fastapi import APIRouter, Request, Response
 
-from api.errors import NotReady, ServiceError
+from api.errors import NotReady, ServiceError, ShuttingDown
 from api.routes import openapi
-from api.routes.dependencies import GatewayDep, default_target
+from api.routes.dependencies import DrainDep, GatewayDep, default_target
 from api.schemas import Health
 
 router = APIRouter(tags=["operations"])
@@ -18,8 +17,13 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", summary="Ready for predictions", responses=openapi.READY_PROBLEMS)
-async def readyz(gateway: GatewayDep) -> Health:
-    """The model server would answer a request that names no model; if not, the problem says why."""
+async def readyz(gateway: GatewayDep, drain: DrainDep) -> Health:
+    """The model server would answer a request that names no model; if not, the problem says why.
+
+    No as well when the gateway has been told to stop, although it still serves: send requests elsewhere.
+    """
+    if drain.active:
+        raise ShuttingDown("The gateway has been told to stop.")
     target = default_target(gateway.settings, gateway.settings.default_model)
     try:
         await gateway.client.check_ready(target)
@@ -29,5 +33,7 @@ async def readyz(gateway: GatewayDep) -> Health:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(gateway: GatewayDep) -> Response:
-    return Response(gateway.metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+async def metrics(request: Request, gateway: GatewayDep) -> Response:
+    """In OpenMetrics' format, which has exemplars, for who accepts it, as Prometheus does; else in Prometheus' own."""
+    content, media_type = gateway.metrics.render(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)

@@ -69,12 +69,13 @@ _SHARED = (
     *_MODEL_SERVER,
     errors.VersionNotLoaded,
     errors.Overloaded,
+    errors.ShuttingDown,
 )
 
 PREDICT_PROBLEMS = _problems(errors.UnreadableImage, *_SHARED, errors.DetectorFailed, errors.InternalError)
 BATCH_PROBLEMS = _problems(*_SHARED, errors.InternalError)
 MODELS_PROBLEMS = _problems(*_MODEL_SERVER)
-READY_PROBLEMS = _problems(errors.NotReady)
+READY_PROBLEMS = _problems(errors.NotReady, errors.ShuttingDown)
 _ADMIN = (errors.AdminDisabled, errors.Unauthorized)
 FEEDBACK_PROBLEMS = _problems(
     *_ADMIN,

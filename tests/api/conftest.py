@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 from api.app import create_app
 from api.faces import FaceDetector
 from api.settings import Settings
+from tests.api.gateway_process import GatewayProcess
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 SAMPLES = Path(__file__).parents[2] / "api" / "samples"
@@ -75,6 +77,10 @@ class ModelServer:
                 return
         raise RuntimeError(f"the model server ended with {self._process.wait()}")
 
+    def freeze(self) -> None:
+        """It keeps its connections and calls, and answers none of them."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         self._process.send_signal(number)
         self._process.wait(30)
@@ -120,6 +126,23 @@ def run_model_server() -> Iterator[Callable[..., ModelServer]]:
     yield run
     for server in servers:
         server.stop()
+
+
+RunGateway = Callable[..., GatewayProcess]
+
+
+@pytest.fixture
+def run_gateway(tmp_path: Path) -> Iterator[RunGateway]:
+    """Starts a gateway process of the test's own, for the newest `residual`."""
+    gateways: list[GatewayProcess] = []
+
+    def run(**settings: Any) -> GatewayProcess:
+        gateways.append(GatewayProcess(tmp_path / f"gateway-{len(gateways)}", **settings))
+        return gateways[-1]
+
+    yield run
+    for gateway in gateways:
+        gateway.close()
 
 
 OpenGateway = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

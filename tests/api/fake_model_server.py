@@ -44,11 +44,13 @@ class FakeModelServer:
     states: dict[int, int] = field(default_factory=lambda: {1: pb.ModelVersionStatus.AVAILABLE})
     requests: list[pb.PredictRequest] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    all_metadata: list[dict[str, str]] = field(default_factory=list)
     address: str = ""
 
     async def on_predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
         self.requests.append(request)
         self.metadata = dict(context.invocation_metadata())
+        self.all_metadata.append(self.metadata)
         return await self.predict(request, context)
 
     async def on_metadata(

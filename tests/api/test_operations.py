@@ -3,7 +3,11 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+
+from api import metrics as metrics_module
+from api.version import package_version
 
 
 async def test_health_and_readiness(client: httpx.AsyncClient) -> None:
@@ -74,6 +78,61 @@ async def test_metrics(client: httpx.AsyncClient, two_faces: bytes) -> None:
         labels = {"stage": stage, "model": "residual", "version": "1"}
         assert value("emotion_stage_seconds_count", **labels) == 1
         assert value("emotion_stage_seconds_sum", **labels) > 0
+
+
+async def test_metrics_of_the_gateway_itself(client: httpx.AsyncClient) -> None:
+    found = series((await client.get("/metrics")).text)
+
+    def value(name: str, **labels: str) -> float:
+        return found[name, frozenset(labels.items())]
+
+    [build] = [dict(labels) for name, labels in found if name == "emotion_build_info"]
+    assert build["version"] == package_version()
+    assert value("emotion_draining") == 0
+    assert value("emotion_http_requests_in_flight") == 1
+    assert value("emotion_cpu_workers_busy") == value("emotion_cpu_queue_length") == 0
+    assert value("emotion_cpu_queue_limit") == 32
+    assert value("process_resident_memory_bytes") > 0
+    # From the start, so that the first error is an increase.
+    types = {dict(labels)["type"] for name, labels in found if name == "emotion_errors_total"}
+    assert {"internal-error", "detector-failed", "overloaded", "not-ready", "shutting-down"} <= types
+    assert value("emotion_errors_total", type="overloaded") == 0
+
+
+async def test_openmetrics_for_who_accepts_it(client: httpx.AsyncClient, one_face: bytes) -> None:
+    await client.post("/predict?crop=none", files={"file": one_face})
+    plain = await client.get("/metrics")
+    assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    # A request that names nothing, of a gateway without a default label.
+    assert series(plain.text)["emotion_model_version", frozenset({("model", "residual"), ("label", "")})] == 2
+    # What Prometheus sends.
+    accept = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,*/*;q=0.1"
+    better = await client.get("/metrics", headers={"Accept": accept})
+    assert better.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    names = {sample.name for family in parse_openmetrics(better.text) for sample in family.samples}
+    assert names >= {"emotion_images_total", "emotion_stage_seconds_bucket", "emotion_build_info"}
+
+
+async def test_the_version_behind_a_label(
+    open_gateway: Callable, model_server: object, one_face: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gateway(model_server=model_server.address, default_label="stable") as client:
+
+        async def versions() -> dict[str, float]:
+            found = series((await client.get("/metrics")).text)
+            return {dict(labels)["label"]: value for (name, labels), value in found.items() if "model_version" in name}
+
+        assert await versions() == {}
+        # The probe asks for the default label, so that it is known without requests.
+        assert (await client.get("/readyz")).status_code == 200
+        assert await versions() == {"stable": 1}
+        for query in ("label=canary", "model=residual", "version=1", "label=nightly"):
+            await client.post(f"/predict?crop=none&{query}", files={"file": one_face})
+        assert await versions() == {"stable": 1, "canary": 2}
+        later = metrics_module.monotonic() + 301
+        monkeypatch.setattr(metrics_module, "monotonic", lambda: later)
+        await client.post("/predict?crop=none&label=canary", files={"file": one_face})
+        assert await versions() == {"canary": 2}
 
 
 async def test_request_id_is_taken_or_made(client: httpx.AsyncClient) -> None:

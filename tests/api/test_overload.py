@@ -44,6 +44,10 @@ async def test_a_full_queue_is_503_at_once_and_empties(
     async with open_gateway(gate, model_server=model_server.address, **settings) as client:
         first = asyncio.create_task(client.post("/predict", files=image))
         await entered(gate)
+        metrics = (await client.get("/metrics")).text
+        assert "emotion_cpu_workers_busy 1.0" in metrics
+        assert "emotion_cpu_queue_length 0.0" in metrics
+        assert "emotion_http_requests_in_flight 2.0" in metrics
         refused = await client.post("/predict/batch", files=[("files", image["file"])] * 2)
         assert refused.status_code == 503
         assert refused.json()["type"].endswith(":overloaded")

@@ -34,12 +34,33 @@ def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest
         ({"subject_secret": "short"}, "subject_secret"),
         ({"experiments": __file__, "database_url": "postgresql://me@host/db"}, "EMOTION_SUBJECT_SECRET is not set"),
         ({"retention_days": 0}, "retention_days"),
+        ({"model_server": "a:8500,b:8500"}, "dns:///serving:8500"),
+        ({"model_server": "ipv4:10.0.0.1:8500,serving:8500"}, "'serving:8500' is not an IPv4 address with a port"),
+        ({"model_server": "ipv4:10.0.0.1"}, "'10.0.0.1' is not an IPv4 address"),
+        ({"model_server": "ipv4:10.0.0.1:8500,"}, "'' is not an IPv4 address"),
+        ({"model_server": "ipv6:10.0.0.1:8500"}, "'10.0.0.1:8500' is not an IPv6 address"),
+        ({"drain_s": -1}, "drain_s"),
+        ({"drain_s": 301}, "drain_s"),
         ({"prot": 1}, "prot"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "serving",
+        "dns:///serving:8500",
+        "unix:/run/serving.sock",
+        "ipv4:10.0.0.1:8500,10.0.0.2:8500",
+        "ipv6:[fd00::1]:8500,[::1]:8501",
+    ],
+)
+def test_one_or_several_model_servers(target: str) -> None:
+    assert Settings(model_server=target).model_server == target
 
 
 @pytest.mark.parametrize(
