@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = {"gateway": [], "trainer": ["trainer"]}
+EXTRAS = {"gateway": ["otel"], "trainer": ["trainer"]}
 ENVIRONMENTS = [(version, machine) for version in ("3.11", "3.12", "3.13") for machine in ("x86_64", "aarch64")]
 
 

@@ -100,8 +100,9 @@ def test_rules_and_dashboard_name_only_what_is_exported(exported: Exported) -> N
     assert named - known == set()
 
 
-def test_the_readme_names_only_what_is_exported(exported: Exported) -> None:
-    readme = (monitored.FOLDER.parent / "README.md").read_text()
+@pytest.mark.parametrize("where", ["README.md", "observability/README.md"])
+def test_the_manuals_name_only_what_is_exported(exported: Exported, where: str) -> None:
+    readme = (monitored.FOLDER.parent / where).read_text()
     families = {re.sub(r"_(bucket|total|created|info)$", "", name) for name in exported}
     named = set(re.findall(r"`(emotion_[a-z_]+)`", readme))
     assert named
