@@ -18,7 +18,8 @@ import pytest
 
 from tests.deploy.dockerfiles import ROOT, Build, stages
 
-LIMIT_MB = 300
+# The 387 that README tells of, and room for newer releases.
+LIMIT_MB = 420
 
 pytestmark = [
     pytest.mark.timeout(1200),
