@@ -33,7 +33,7 @@ model_config_list {{
     name: "residual"
     base_path: "{}/model_repository/residual"
     model_platform: "tensorflow"
-    model_version_policy {{ all {{ }} }}
+    model_version_policy {{ specific {{ versions: 1 versions: 2 }} }}
     version_labels {{ key: "stable" value: 1 }}
   }}
 }}

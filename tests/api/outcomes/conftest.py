@@ -41,7 +41,7 @@ def value(metrics: Metrics) -> Callable[..., float]:
     """A sample of the test's metrics."""
 
     def run(name: str, **labels: str) -> float:
-        for family in text_string_to_metric_families(metrics.render().decode()):
+        for family in text_string_to_metric_families(metrics.render("")[0].decode()):
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
                     return sample.value
