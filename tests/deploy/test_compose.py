@@ -210,7 +210,7 @@ def test_workers_take_the_study_that_is_made() -> None:
     assert storages[0] == storages[1]
     assert isinstance(SERVICES["search-worker"]["deploy"]["replicas"], int)
     data = [target for _, target in mounts("search-worker")]
-    assert data == ["/data", "/work/runs"]
+    assert data == ["/data", "/app/runs"]
 
 
 def test_grafana_reads_its_dashboards_where_they_are_mounted() -> None:
