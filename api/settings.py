@@ -110,14 +110,7 @@ class Settings(BaseSettings):
     @field_validator("models", "labels", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"not a JSON list: {error}") from error
-        return [name.strip() for name in value.split(",") if name.strip()]
+        return split_names(value) if isinstance(value, str) else value
 
     @field_validator("default_label", mode="before")
     @classmethod
@@ -159,6 +152,16 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest body of a single image: base64 grows it by a third, multipart or JSON adds up to 64 KiB."""
         return self.max_image_bytes * 4 // 3 + 64 * 2**10
+
+
+def split_names(value: str) -> Any:
+    """Names as an environment variable has them: a JSON list, or separated by commas. Raises ValueError."""
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a JSON list: {error}") from error
+    return [name.strip() for name in value.split(",") if name.strip()]
 
 
 def explain(error: ValidationError | SettingsError) -> list[str]:

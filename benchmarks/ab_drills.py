@@ -9,16 +9,11 @@ spread says what noise is.
 """
 
 import asyncio
-import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +26,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from tests.api.gateway_process import GatewayProcess
+from tests.api.model_server_process import ModelServer
 from tests.postgres import PROGRAMS, PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,20 +131,24 @@ def main(
         stack.callback(database.stop)
         config = folder / "models.config"
         _serve(config, residual=(1, 2), random=(1,))
-        target = stack.enter_context(_model_server(config, folder))
+        models = ModelServer(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1")
+        stack.callback(models.stop)
         experiments = folder / "experiments.yaml"
         experiments.write_text(yaml.safe_dump(_experiments()))
-        environment = {
-            "EMOTION_MODEL_SERVER": target,
-            "EMOTION_EXPERIMENTS": str(experiments),
-            "EMOTION_DATABASE_URL": database.url(),
-            "EMOTION_SUBJECT_SECRET": "the same for both gateways",
-            "EMOTION_ADMIN_KEY": KEY,
-            "EMOTION_DEFAULT_MODEL": "residual",
-            "EMOTION_DEFAULT_LABEL": "",
-            "EMOTION_BREAKER_OPEN_S": "2",
-        }
-        urls = [stack.enter_context(_gateway(environment, folder / f"gateway-{number}.log")) for number in (1, 2)]
+        urls = []
+        for number in (1, 2):
+            gateway = GatewayProcess(
+                folder / f"gateway-{number}",
+                model_server=models.address,
+                experiments=experiments,
+                database_url=database.url(),
+                subject_secret="the same for both gateways",
+                admin_key=KEY,
+                models="residual,random",
+                breaker_open_s=2,
+            )
+            stack.callback(gateway.close)
+            urls.append(gateway.url)
         failed = asyncio.run(_drill(urls, database, config, rate, seconds))
     raise SystemExit(1 if failed else 0)
 
@@ -159,17 +160,17 @@ async def _drill(urls: list[str], database: PostgresServer, config: Path, rate: 
         await drill.run("warm-up")
         await drill.run("nothing happens")
         await drill.run("nothing happens")
-        await drill.run("shadow unloaded", lambda: _change(config, residual=(1, 2), random=()))
+        await drill.run("shadow unloaded", lambda: asyncio.to_thread(_serve, config, residual=(1, 2), random=()))
         console.print(f"  shadow errors: {await drill.metric('emotion_shadow_errors_total'):.0f}", highlight=False)
-        await drill.run("shadow loaded", lambda: _change(config, residual=(1, 2), random=(1,)))
+        await drill.run("shadow loaded", lambda: asyncio.to_thread(_serve, config, residual=(1, 2), random=(1,)))
         await drill.run("nothing happens")
         await drill.run("database killed", lambda: asyncio.to_thread(database.stop))
         buffered = await drill.metric("emotion_outcomes_buffered")
         console.print(f"  predictions that wait for it: {buffered:.0f}", highlight=False)
         await drill.run("database started", lambda: asyncio.to_thread(database.start))
         await drill.run("nothing happens")
-        await drill.run("variant unloaded", lambda: _change(config, residual=(1,), random=(1,)))
-        await drill.run("variant loaded", lambda: _change(config, residual=(1, 2), random=(1,)))
+        await drill.run("variant unloaded", lambda: asyncio.to_thread(_serve, config, residual=(1,), random=(1,)))
+        await drill.run("variant loaded", lambda: asyncio.to_thread(_serve, config, residual=(1, 2), random=(1,)))
         await drill.run("nothing happens")
 
         async def all_written() -> bool:
@@ -218,10 +219,6 @@ def _experiments() -> dict[str, object]:
     }
 
 
-async def _change(config: Path, **models: tuple[int, ...]) -> None:
-    _serve(config, **models)
-
-
 def _serve(config: Path, **models: tuple[int, ...]) -> None:
     """Write the models.config that serves these versions."""
     entries = [
@@ -233,49 +230,6 @@ def _serve(config: Path, **models: tuple[int, ...]) -> None:
     partial = config.with_suffix(".partial")
     partial.write_text(f"model_config_list {{ {' '.join(entries)} }}\n")
     partial.replace(config)
-
-
-@contextmanager
-def _model_server(config: Path, folder: Path) -> Iterator[str]:
-    flags = [f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1", "--port=0"]
-    command = [sys.executable, "-m", "serving", "--host=127.0.0.1", *flags]
-    with _process(command, folder / "serving.log", {}, r"serving on (127\.0\.0\.1:\d+)") as target:
-        yield target
-
-
-@contextmanager
-def _gateway(environment: dict[str, str], log: Path) -> Iterator[str]:
-    settings = {"EMOTION_PORT": "0", **environment}
-    with _process([sys.executable, "-m", "api"], log, settings, r"listening on (http://\S+)") as url:
-        deadline = time.monotonic() + 60
-        while httpx.get(f"{url}/readyz").status_code != 200:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"the gateway does not become ready: {httpx.get(f'{url}/readyz').text}")
-            time.sleep(0.2)
-        yield url
-
-
-@contextmanager
-def _process(command: list[str], log: Path, environment: dict[str, str], said: str) -> Iterator[str]:
-    """Run it until the end of the body; the value is what it says in its log that it listens on."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **environment}, stdout=file, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not (found := re.search(said, log.read_text(errors="replace"))):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{' '.join(command)} does not start:\n{log.read_text(errors='replace')}")
-            time.sleep(0.1)
-        yield found[1]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @asynccontextmanager

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cluster import Cluster, ClusterError
 
 from api.experiments.config import ExperimentsConfig, parse
-from api.settings import Settings
+from api.settings import Settings, split_names
 from trainer import models_config
 from trainer.model_server import AVAILABLE, ModelServer, ServerError
 
@@ -37,9 +36,7 @@ def labels_of(config_map: Mapping[str, str], source: Path) -> Labels:
 def read_experiments(cluster: Cluster) -> ExperimentsConfig:
     """experiments.yaml of the overlay, as its gateways would read it. Raises ExperimentsError."""
     named = cluster.environment("gateway").get("EMOTION_MODELS")
-    # As Settings reads it: a JSON list, or names separated by commas.
-    listed = named if not named or named.startswith("[") else f"[{named}]"
-    models = yaml.safe_load(listed) if listed else Settings.model_fields["models"].default
+    models = split_names(named) if named else Settings.model_fields["models"].default
     content = cluster.config_map("experiments")["experiments.yaml"]
     return parse(content.encode(), cluster.overlay / "experiments.yaml", models)
 

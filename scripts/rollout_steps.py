@@ -70,13 +70,9 @@ def move_label(
             f"{path} is not what the cluster has: get the newest commit, or apply first"
             f" (kubectl diff -k {cluster.overlay} shows the difference)"
         )
-    labels = dict(config.entry(name).version_labels)
     if version is None:
-        previous = models_config.previous_label(label)
-        if previous not in labels:
-            raise ClusterError(f"{path}: {name} has no label {previous!r}: nothing to roll back to")
-        version = labels[previous]
-    before = labels.get(label)
+        version = config.version_before(name, label)
+    before = config.entry(name).version_labels.get(label)
     loaded = versions_loaded(cluster, name, version)
     moved = models_config.with_label(config.proto, name, version, label, keep=before in loaded)
     print(f"{name}: {label} from {'nowhere' if before is None else f'version {before}'} to version {version}")
@@ -93,6 +89,7 @@ def move_label(
         config.path.write_text(text, encoding="utf-8")
         try:
             _apply_labels(cluster)
+            _hurry(cluster, "serving")
         except ClusterError as second:
             raise ClusterError(f"{reason}; {path} is as before, the cluster's is not: {second}") from error
         raise ClusterError(f"{reason}; {path} and the cluster's are as before") from error
@@ -102,7 +99,6 @@ def move_label(
 def _apply_labels(cluster: Cluster) -> None:
     cluster.render()
     cluster.apply_config_map("models-config")
-    _hurry(cluster, "serving")
 
 
 def _require_same_labels(cluster: Cluster, labels: Labels) -> None:

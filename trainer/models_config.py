@@ -38,6 +38,13 @@ class ModelsConfig:
         names = ", ".join(entry.name for entry in self.proto.model_config_list.config) or "none"
         raise ConfigError(f"{self.path}: no model {name!r}; its models: {names}")
 
+    def version_before(self, name: str, label: str) -> int:
+        """Where `label` was before the last promotion. Raises ConfigError when none is remembered."""
+        previous, labels = previous_label(label), self.entry(name).version_labels
+        if previous not in labels:
+            raise ConfigError(f"{self.path}: {name} has no label {previous!r}: nothing to roll back to")
+        return int(labels[previous])
+
 
 def read(path: Path) -> ModelsConfig:
     """The file's list and its leading comment; symbolic links are followed, so that `write` replaces their target.

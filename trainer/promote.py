@@ -73,12 +73,9 @@ def rollback(target: Target, console: Console, *, dry_run: bool = False) -> None
     """Move the label to where it was before the last `promote`; twice returns. Raises as `promote` does."""
     with _locked(target.config), ExitStack() as stack:
         config = models_config.read(target.config)
-        previous = models_config.previous_label(target.label)
-        labels = config.entry(target.name).version_labels
-        if previous not in labels:
-            raise ConfigError(f"{config.path}: {target.name} has no label {previous!r}: nothing to roll back to")
+        version = config.version_before(target.name, target.label)
         servers = [stack.enter_context(ModelServer(address)) for address in target.addresses]
-        _Move(target, config, servers, labels[previous], console).run(dry_run=dry_run)
+        _Move(target, config, servers, version, console).run(dry_run=dry_run)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A real model server process on tiny real SavedModels, and the gateway in front of it."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +17,7 @@ from api.app import create_app
 from api.faces import FaceDetector
 from api.settings import Settings
 from tests.api.gateway_process import GatewayProcess
+from tests.api.model_server_process import ModelServer
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 SAMPLES = Path(__file__).parents[2] / "api" / "samples"
@@ -50,42 +50,6 @@ model_config_list {{
   }}
 }}
 """
-
-
-class ModelServer:
-    """`python -m serving` as a process; `port` stays the same over restarts."""
-
-    def __init__(self, *flags: str) -> None:
-        self._flags = flags
-        self.port = 0
-        self.start()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "serving", "--host=127.0.0.1", f"--port={self.port}", *self._flags]
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
-        )
-        assert self._process.stdout
-        for line in self._process.stdout:
-            if line.startswith("serving on "):
-                self.port = int(line.rsplit(":", 1)[1])
-                return
-        raise RuntimeError(f"the model server ended with {self._process.wait()}")
-
-    def freeze(self) -> None:
-        """It keeps its connections and calls, and answers none of them."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        self._process.send_signal(number)
-        self._process.wait(30)
-        assert self._process.stdout
-        self._process.stdout.close()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import ModelServer, OpenGateway
+from tests.api.conftest import OpenGateway
+from tests.api.model_server_process import ModelServer
 
 
 @dataclass

@@ -19,10 +19,11 @@ from api.app import create_app
 from api.protos import serving_pb2 as pb
 from api.server import GatewayServer
 from api.settings import Settings
-from tests.api.conftest import ModelServer, RunGateway
+from tests.api.conftest import RunGateway
 from tests.api.experiments.conftest import until
 from tests.api.fake_model_server import answer, serve
 from tests.api.gateway_process import GatewayProcess
+from tests.api.model_server_process import ModelServer
 
 FOR_EVER = 300  # A second signal ends it, so that nothing here depends on how fast the machine is.
 

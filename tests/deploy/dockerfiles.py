@@ -116,7 +116,7 @@ class Build:
                 case "RUN":
                     subprocess.run(["sh", "-ec", self.local(value)], cwd=self._here, env=self._environment, check=True)
                 case _:
-                    raise NotImplementedError(name)
+                    raise ValueError(f"{name} is not known here: {value}")
 
     def _copy(self, words: list[str]) -> None:
         *sources, destination = words

@@ -1,11 +1,11 @@
 """What observability/ watches: its queries, a gateway with something to show, and a model server's metrics page."""
 
+import itertools
 import json
 import re
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ import grpc
 import httpx
 import numpy as np
 import yaml
+from PIL import Image
 
 from api.protos import serving_pb2 as pb
+from tests.api.conftest import CLASSES
 from tests.api.fake_model_server import FakeModelServer, answer, serve
+from tests.deploy.pages import serve_page
 
 FOLDER = Path(__file__).resolve().parents[2] / "observability"
 RULES = FOLDER / "prometheus" / "rules.yml"
@@ -38,16 +41,30 @@ EXPERIMENT = {
     ],
 }
 
-# Settings with which traffic() brings forth every series that there is.
-SETTINGS = {
-    "models": "residual",
-    "default_model": "residual",
-    "default_label": "stable",
-    "admin_key": ADMIN_KEY,
-    "breaker_failures": 1_000_000,
-    # A face for both shadows fits; of two faces, those for the second shadow do not.
-    "shadow_queue": 2,
-}
+
+def settings(folder: Path, server: FakeModelServer) -> dict[str, Any]:
+    """Settings of a gateway with which traffic() brings forth every series that there is. folder: for its files."""
+    experiments = folder / "experiments.yaml"
+    experiments.write_text(yaml.safe_dump({"experiments": [EXPERIMENT]}))
+    return {
+        "model_server": server.address,
+        "experiments": experiments,
+        "database_url": f"sqlite:///{folder}/outcomes.db",
+        "models": "residual",
+        "default_model": "residual",
+        "default_label": "stable",
+        "admin_key": ADMIN_KEY,
+        "breaker_failures": 1_000_000,
+        # A face for both shadows fits; of two faces, those for the second shadow do not.
+        "shadow_queue": 2,
+    }
+
+
+def photo() -> bytes:
+    """A grey square."""
+    file = BytesIO()
+    Image.new("L", (48, 48), 100).save(file, "PNG")
+    return file.getvalue()
 
 
 def dashboard() -> dict[str, Any]:
@@ -86,7 +103,7 @@ def metric_names(expression: str) -> set[str]:
 
 
 @asynccontextmanager
-async def model_server(classes: list[str]) -> AsyncIterator[FakeModelServer]:
+async def model_server() -> AsyncIterator[FakeModelServer]:
     """Versions 1 to 5, of which 4 and 5 fail, and the label stable, which is version 1."""
 
     async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
@@ -95,7 +112,7 @@ async def model_server(classes: list[str]) -> AsyncIterator[FakeModelServer]:
             await context.abort(grpc.StatusCode.INTERNAL, "told to fail")
         scores = np.full((request.inputs["faces"].tensor_shape.dim[0].size, 7), 0.05, np.float32)
         scores[:, version] = 0.7
-        return answer(request, classes, scores, version)
+        return answer(request, CLASSES, scores, version)
 
     async with serve(predict) as server:
         server.states = dict.fromkeys(range(1, 6), pb.ModelVersionStatus.AVAILABLE)
@@ -149,31 +166,7 @@ TENSORFLOW_SERVING = """\
 """
 
 
-@contextmanager
-def tensorflow_serving_metrics() -> Iterator[int]:
+def tensorflow_serving_metrics() -> AbstractContextManager[int]:
     """The port of a server that has nothing but this page, on which everything grows with each scrape."""
-    scrapes = 0
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            nonlocal scrapes
-            scrapes += 1
-            page = (TENSORFLOW_SERVING % {"n": 10 * scrapes}).encode()
-            self.send_response(200 if self.path == "/monitoring/prometheus/metrics" else 404)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", str(len(page)))
-            self.end_headers()
-            self.wfile.write(page)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    scrapes = itertools.count(1)
+    return serve_page("/monitoring/prometheus/metrics", lambda: TENSORFLOW_SERVING % {"n": 10 * next(scrapes)})

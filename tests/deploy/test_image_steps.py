@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.api.model_server_process import ModelServer
 from tests.deploy.dockerfiles import ROOT, Build, stages
 
 # The 387 that README tells of, and room for newer releases.
@@ -83,14 +84,11 @@ def model_server(tmp_path: Path) -> Iterator[str]:
     text = (ROOT / "serving" / "models.config").read_text().replace('"/models/', f'"{ROOT}/model_repository/')
     config = tmp_path / "models.config"
     config.write_text(text)
-    command = [sys.executable, "-m", "serving", "--host=127.0.0.1", "--port=0", f"--model_config_file={config}"]
-    flag = "--allow_version_labels_for_unavailable_models=true"
-    with subprocess.Popen([*command, flag], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
-            process.wait(60)
+    server = ModelServer(f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true")
+    try:
+        yield server.address
+    finally:
+        server.stop()
 
 
 def run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

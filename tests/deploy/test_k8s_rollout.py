@@ -3,16 +3,14 @@
 import importlib
 import json
 import os
-import re
-import select
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.api.gateway_process import GatewayProcess
+from tests.api.model_server_process import ModelServer as ModelServerProcess
 from tests.deploy.k8s_manifests import KUBECTL, ROOT, needs_kubectl
 from trainer import models_config
 from trainer.model_server import ModelServer, ServerError
@@ -53,7 +53,6 @@ class Site:
     """A working tree, a stand-in for kubectl, and what runs behind its pods."""
 
     root: Path
-    processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -122,60 +121,32 @@ def write_mount(folder: Path, name: str, text: str) -> None:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(tmp_path_factory.mktemp("site"))
-    try:
+    with ExitStack() as stack:
         for name in ("serving-a", "serving-b"):
             write_mount(site.mount(name), "models.config", CONFIG.format(ROOT))
-            flags = [
-                "--host=127.0.0.1",
-                "--port=0",
+            process = ModelServerProcess(
                 f"--model_config_file={site.mount(name)}/models.config",
                 "--model_config_file_poll_wait_seconds=1",
                 "--allow_version_labels_for_unavailable_models=true",
-            ]
-            with (site.root / f"{name}.log").open("w") as log:
-                site.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "serving", *flags], cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
-                )
-        for name, process in site.processes.items():
-            assert select.select([process.stdout], [], [], 110)[0], f"{name} did not start"
-            site.ports[name] = int(re.fullmatch(r"serving on 127\.0\.0\.1:(\d+)\n", process.stdout.readline())[1])
-        start_gateway(site)
+            )
+            stack.callback(process.stop)
+            site.ports[name] = process.port
+        write_mount(site.mount("gateway-a"), "experiments.yaml", "experiments: []\n")
+        gateway = GatewayProcess(
+            site.root / "gateway-a",
+            model_server=f"127.0.0.1:{site.ports['serving-a']}",
+            admin_key=ADMIN_KEY,
+            experiments=site.mount("gateway-a") / "experiments.yaml",
+        )
+        stack.callback(gateway.close)
+        site.ports["gateway-a"] = gateway.port
         yield site
-    finally:
-        for process in site.processes.values():
-            process.terminate()
-        for process in site.processes.values():
-            process.communicate(timeout=60)
-
-
-def start_gateway(site: Site) -> None:
-    write_mount(site.mount("gateway-a"), "experiments.yaml", "experiments: []\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = site.ports["gateway-a"] = free.getsockname()[1]
-    environment = os.environ | {
-        "EMOTION_PORT": str(port),
-        "EMOTION_MODEL_SERVER": f"127.0.0.1:{site.ports['serving-a']}",
-        "EMOTION_ADMIN_KEY": ADMIN_KEY,
-        "EMOTION_EXPERIMENTS": str(site.mount("gateway-a") / "experiments.yaml"),
-        "EMOTION_DATABASE_URL": f"sqlite:///{site.root}/outcomes.db",
-    }
-    with (site.root / "gateway-a.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=environment, stderr=log, text=True)
-    site.processes["gateway-a"] = process
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError):
-            assert process.poll() is None, (site.root / "gateway-a.log").read_text()
-            threading.Event().wait(0.1)
-    pytest.fail("the gateway did not start")
 
 
 @pytest.fixture
 def site(servers: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     """stable at version 1, in the file, the cluster and the pods; no experiment."""
-    site = Site(servers.root, servers.processes, servers.ports)
+    site = Site(servers.root, servers.ports)
     tree = site.root / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT / "k8s", tree / "k8s")

@@ -5,14 +5,11 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
@@ -21,7 +18,6 @@ from tests.api.experiments.conftest import until
 from tests.deploy import monitored
 
 ALERTS_TEST = Path(__file__).with_name("alerts_test.yml")
-CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 
 # Of Prometheus itself.
 BUILT_IN = {"up", "ALERTS"}
@@ -47,23 +43,13 @@ def check(promtool: str, *arguments: str) -> None:
 @pytest.fixture
 async def exported(tmp_path: Path) -> Exported:
     """Label names by name of the series, of a gateway that has had every kind of request."""
-    experiments = tmp_path / "experiments.yaml"
-    experiments.write_text(yaml.safe_dump({"experiments": [monitored.EXPERIMENT]}))
-    photo = BytesIO()
-    Image.new("L", (48, 48), 100).save(photo, "PNG")
-    async with monitored.model_server(CLASSES) as server:
-        settings: dict[str, Any] = {
-            **monitored.SETTINGS,
-            "model_server": server.address,
-            "experiments": experiments,
-            "database_url": f"sqlite:///{tmp_path}/outcomes.db",
-        }
-        app = create_app(Settings(**settings))
+    async with monitored.model_server() as server:
+        app = create_app(Settings(**monitored.settings(tmp_path, server)))
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://gateway") as client,
         ):
-            await monitored.traffic(client, photo.getvalue())
+            await monitored.traffic(client, monitored.photo())
             text = ""
 
             async def shadowed() -> bool:

@@ -6,19 +6,15 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
-from PIL import Image
 
 from tests.api.gateway_process import GatewayProcess
 from tests.deploy import monitored
-
-CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 
 # It takes about ten seconds: a rate needs two scrapes. The rest is for slow machines.
 PATIENCE_S = 80
@@ -97,13 +93,9 @@ def closing() -> Iterator[list[Any]]:
 
 
 async def test_every_query_of_the_dashboard_returns_data(program: str, tmp_path: Path, closing: list[Any]) -> None:
-    experiments = tmp_path / "experiments.yaml"
-    experiments.write_text(yaml.safe_dump({"experiments": [monitored.EXPERIMENT]}))
-    photo = BytesIO()
-    Image.new("L", (48, 48), 100).save(photo, "PNG")
     queries = {f"{title}: {query}": query for title, query in monitored.queries(rate_interval="10s")}
-    async with monitored.model_server(CLASSES) as server, httpx.AsyncClient(timeout=60) as client:
-        settings = {**monitored.SETTINGS, "model_server": server.address, "experiments": experiments}
+    async with monitored.model_server() as server, httpx.AsyncClient(timeout=60) as client:
+        settings = monitored.settings(tmp_path, server)
         gateway = await asyncio.to_thread(GatewayProcess, tmp_path, **settings, outcome_flush_s=0.1)
         closing.append(gateway)
         with monitored.tensorflow_serving_metrics() as serving_port:
@@ -114,7 +106,7 @@ async def test_every_query_of_the_dashboard_returns_data(program: str, tmp_path:
             deadline = loop.time() + PATIENCE_S
             async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as asking:
                 while queries and loop.time() < deadline:
-                    await monitored.traffic(asking, photo.getvalue())
+                    await monitored.traffic(asking, monitored.photo())
                     await asyncio.sleep(0.3)
                     for title, query in list(queries.items()):
                         if await prometheus.has_data(client, query):

@@ -2,10 +2,7 @@
 
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -14,6 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from api.settings import Settings
 from tests.deploy.dockerfiles import ROOT, stages
+from tests.deploy.pages import serve_page
 
 SERVING = ROOT / "serving"
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -119,25 +117,8 @@ def health_check(port: int) -> list[str]:
     return [*command[:-1], command[-1].replace("/8501 ", f"/{port} ")]
 
 
-@contextmanager
-def rest_server(status: int) -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status if self.path == METRICS_PATH else 404)
-            self.end_headers()
-            self.wfile.write(b"# TYPE x counter\n")
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def rest_server(status: int) -> AbstractContextManager[int]:
+    return serve_page(METRICS_PATH, lambda: "# TYPE x counter\n", status)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
