@@ -14,7 +14,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict api serving trainer
+	$(BIN)/mypy --strict api faces serving trainer wire
 	$(BIN)/lint-imports
 
 trainer: $(VENV)/.trainer
@@ -23,7 +23,7 @@ trainer: $(VENV)/.trainer
 protos: $(VENV)/.dev
 	$(PYTHON) -m venv $(VENV)/protoc
 	$(VENV)/protoc/bin/pip install --quiet grpcio-tools==1.74.0
-	$(VENV)/protoc/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. api/protos/*.proto
+	$(VENV)/protoc/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. wire/*.proto
 
 # The Prometheus Operator's copy of observability/prometheus/rules.yml.
 prometheus-rule: $(VENV)/.dev

@@ -11,11 +11,11 @@ from pydantic_settings import SettingsError
 
 from api.app import create_app
 from api.experiments.config import ExperimentsError
-from api.logs import configure_logging
+from api.observe.logs import configure_logging
+from api.observe.tracing import TracingError, traced
+from api.observe.version import package_version
 from api.server import GatewayServer
 from api.settings import Settings, explain
-from api.tracing import TracingError, traced
-from api.version import package_version
 
 logger = logging.getLogger("api")
 

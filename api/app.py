@@ -5,18 +5,19 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api.drain import Drain
-from api.errors import install_error_handler
-from api.experiments.watcher import Experiments
-from api.faces import FaceDetector, HaarDetector
-from api.gateway import open_gateway
-from api.metrics import Metrics
-from api.middleware import BodyLimit, RequestContext
-from api.outcomes.service import open_outcomes
-from api.routes import batch, experiments, feedback, health, models, predict, reports, web
+from api.experiments.file import Experiments
+from api.http.middleware import BodyLimit, RequestContext
+from api.http.problems import install_error_handler
+from api.http.routes import batch, experiments, feedback, health, models, page, predict, reports
+from api.observe.metrics import Metrics
+from api.observe.tracing import UNTRACED_PATHS
+from api.observe.version import package_version
+from api.outcomes.feedback import open_outcomes
+from api.predictor import open_gateway
+from api.server import Drain
 from api.settings import Settings
-from api.tracing import UNTRACED_PATHS
-from api.version import package_version
+from faces.detect import FaceDetector
+from faces.detect.haar import HaarDetector
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
 
@@ -61,7 +62,7 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
     )
     app.state.drain = drain
     install_error_handler(app, metrics)
-    for routes in (predict, batch, experiments, reports, feedback, models, health, web):
+    for routes in (predict, batch, experiments, reports, feedback, models, health, page):
         app.include_router(routes.router)
 
     def body_limit(path: str) -> int:

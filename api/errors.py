@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions that know their HTTP status, and the one renderer for all of them.
+"""What can go wrong, as exceptions that know their HTTP status. api/http/problems renders them.
 
     ServiceError
     ├── InvalidParameter        422  a query parameter, form field or JSON member is wrong
@@ -34,20 +34,10 @@ on it.
 
 # ruff: noqa: N818 - a client reads the name as what went wrong; the suffix Error on each would add nothing.
 
-import logging
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
-
-from api.context import request_id
-from api.metrics import Metrics
-
-logger = logging.getLogger(__name__)
+from api.observe.request_id import request_id
 
 TYPE_PREFIX = "urn:problem-type:emotion-serving:"
 
@@ -235,64 +225,3 @@ class InternalError(ServiceError):
 
 class DetectorFailed(InternalError):
     slug, title = "detector-failed", "Face detector failed"
-
-
-class _FrameworkError(ServiceError):
-    """An error that Starlette raised by itself, such as an unknown path (RFC 9457: about:blank)."""
-
-    def __init__(self, error: HTTPException, path: str) -> None:
-        detail = f"There is nothing at {path}." if error.status_code == 404 else str(error.detail)
-        super().__init__(detail)
-        self._error = error
-        phrase = HTTPStatus(error.status_code).phrase
-        self.status, self.title, self.slug = error.status_code, phrase, phrase.lower().replace(" ", "-")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return dict(self._error.headers or {})
-
-    def problem(self) -> dict[str, Any]:
-        return super().problem() | {"type": "about:blank"}
-
-
-def as_service_error(error: Exception, path: str = "") -> ServiceError:
-    """Any exception as one that can be rendered; an unexpected one is logged with its traceback."""
-    if isinstance(error, ServiceError):
-        if isinstance(error, InternalError):
-            logger.error(error.title, exc_info=error)
-        return error
-    if isinstance(error, RequestValidationError):
-        return InvalidParameter({_field(e["loc"]): e["msg"] for e in error.errors()})
-    if isinstance(error, HTTPException):
-        return _FrameworkError(error, path)
-    logger.error("unexpected error", exc_info=error)
-    return InternalError()
-
-
-def _field(location: Sequence[int | str]) -> str:
-    # FastAPI's locations begin with where the field was: ("query", "max_faces").
-    return ".".join(map(str, location[1:])) or str(location[0])
-
-
-def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSONResponse:
-    """The one renderer: counts the error by type and returns it as application/problem+json."""
-    service_error = as_service_error(error, path)
-    problem = service_error.problem()
-    metrics.count_error(service_error.slug)
-    return JSONResponse(problem, problem["status"], service_error.headers, "application/problem+json")
-
-
-def _slugs(kind: type[ServiceError]) -> set[str]:
-    own = {kind.slug} if "slug" in vars(kind) else set()
-    return own.union(*map(_slugs, kind.__subclasses__()))
-
-
-def install_error_handler(app: FastAPI, metrics: Metrics) -> None:
-    """Render our errors and those of FastAPI and Starlette alike; the rest reaches RequestContext."""
-    metrics.expect_errors(sorted(_slugs(ServiceError)))
-
-    async def handle(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(error, metrics, request.url.path)
-
-    for kind in (ServiceError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, handle)

@@ -9,13 +9,19 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from api.drain import Drain
 from api.settings import Settings
 
 logger = logging.getLogger("api")
 
 # What an answer takes beyond the time that a request has.
 _SLACK_S = 2
+
+
+class Drain:
+    """active: it has been told to stop. It still serves, but /readyz says no and connections are not kept alive."""
+
+    def __init__(self) -> None:
+        self.active = False
 
 
 class GatewayServer(uvicorn.Server):

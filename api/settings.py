@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from api.channel import check_target
+from api.model.channel import check_target
 from api.outcomes.database import parse_url
 
 Names = Annotated[tuple[str, ...], NoDecode]

@@ -29,14 +29,14 @@ from scipy.stats import binom
 from sqlalchemy import delete, func, select, update
 
 from api.app import create_app
-from api.experiments import sequential, statistics
-from api.experiments.report import ALPHA
-from api.experiments.split_check import SPLIT_ALPHA
-from api.experiments.statistics import Proportion
 from api.outcomes.store import OutcomeStore
 from api.outcomes.tables import assignments, predictions, splits
-from api.protos import serving_pb2 as pb
+from api.reports import always_valid, proportions
+from api.reports.proportions import Proportion
+from api.reports.report import ALPHA
+from api.reports.split_check import SPLIT_ALPHA
 from api.settings import Settings
+from wire import serving_pb2 as pb
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 ACCURACIES = {1: 0.65, 2: 0.70}
@@ -81,8 +81,8 @@ def _simulate_splits(generator: np.random.Generator, runs: int) -> None:
         for lost in (0.0, 0.05, 0.1):
             daily = generator.multinomial(1000, shares, (runs // 20, 60))
             counts = generator.binomial(daily, [1, 1 - lost]).cumsum(axis=1)
-            always = np.array([[sequential.split_p(day, shares) <= SPLIT_ALPHA for day in run] for run in counts])
-            chi = np.array([[(sequential.chi_square_p(day, shares) or 1) < 0.01 for day in run] for run in counts])
+            always = np.array([[always_valid.split_p(day, shares) <= SPLIT_ALPHA for day in run] for run in counts])
+            chi = np.array([[(always_valid.chi_square_p(day, shares) or 1) < 0.01 for day in run] for run in counts])
             rates = always[:, :20].any(axis=1), always.any(axis=1), chi.any(axis=1)
             row = (f"{rate.mean():.2%}" for rate in rates)
             table.add_row("/".join(f"{100 * share:g}" for share in shares), f"{lost:.0%}", *row)
@@ -117,22 +117,23 @@ def _experiment(
 
 
 def _valid(looks: list[Look]) -> list[Look]:
-    return [look for look in looks if min(side.effective for side in look) >= sequential.LEAST_EFFECTIVE]
+    return [look for look in looks if min(side.effective for side in look) >= always_valid.LEAST_EFFECTIVE]
 
 
 def _any_rejects(looks: list[Look]) -> bool:
     return any(
-        sequential.msprt_p(a.rate - b.rate, sequential.variance_of_difference(a, b)) < ALPHA for a, b in _valid(looks)
+        always_valid.msprt_p(a.rate - b.rate, always_valid.variance_of_difference(a, b)) < ALPHA
+        for a, b in _valid(looks)
     )
 
 
 def _any_naive(looks: list[Look]) -> bool:
-    return any(statistics.two_proportion_p(a.rate, a.effective, b.rate, b.effective) < ALPHA for a, b in looks)
+    return any(proportions.two_proportion_p(a.rate, a.effective, b.rate, b.effective) < ALPHA for a, b in looks)
 
 
 def _always_covers(looks: list[Look], truth: float) -> bool:
     intervals = [
-        sequential.confidence_sequence(a.rate - b.rate, sequential.variance_of_difference(a, b), ALPHA)
+        always_valid.confidence_sequence(a.rate - b.rate, always_valid.variance_of_difference(a, b), ALPHA)
         for a, b in _valid(looks)
     ]
     return all(interval.low <= truth <= interval.high for interval in intervals)
@@ -140,7 +141,7 @@ def _always_covers(looks: list[Look], truth: float) -> bool:
 
 def _covers(look: Look, truth: float) -> bool:
     a, b = look
-    interval = statistics.newcombe(a.rate, a.effective, b.rate, b.effective)
+    interval = proportions.newcombe(a.rate, a.effective, b.rate, b.effective)
     return interval.low <= truth <= interval.high
 
 

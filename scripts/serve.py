@@ -84,7 +84,7 @@ def _require_free(port: int, variable: str) -> None:
 def write_models_config() -> Path:
     """The models.config to start with: serving/models.config, with what was promoted since.
 
-    `python -m trainer promote` edits the file in .run/, and a restart must not undo that; but what changes in
+    `python -m serving promote` edits the file in .run/, and a restart must not undo that; but what changes in
     serving/models.config (a new model, say) must arrive. So a model keeps its entry in .run/ unless its shipped entry
     is another than at the last start, of which models.config.shipped is the copy; and a model that was added in .run/
     stays. Deleting .run/ forgets promotions.

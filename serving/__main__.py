@@ -1,4 +1,4 @@
-"""python -m serving: see --help."""
+"""python -m serving: the development server, see --help; with promote, rollback or cluster: see serving/rollout/."""
 
 from __future__ import annotations
 
@@ -9,12 +9,25 @@ import sys
 import threading
 from types import FrameType
 
-from serving import flags, ports
-from serving.errors import ServingError
+ROLLOUT = ("promote", "rollback", "cluster")
 
 
 def main() -> int:
+    """Roll out where a command says so, or else serve."""
+    if sys.argv[1:2] and sys.argv[1] in ROLLOUT:
+        from serving.rollout.__main__ import main as roll_out
+
+        roll_out()
+        return 0
+    return serve()
+
+
+def serve() -> int:
     """Serve until SIGTERM or SIGINT. Exit status: 0 after a stop, 1 if it cannot start, 2 for a bad flag."""
+    # Here, because the image that rolls out has no development server.
+    from serving import flags, ports
+    from serving.errors import ServingError
+
     options = flags.parse()
     stopping = threading.Event()
 

@@ -1,10 +1,10 @@
-"""Train emotion models, search architectures, measure, combine, export and roll out."""
+"""Train emotion models, search architectures, measure, combine and export."""
 
 import sys
 
 import typer
 
-from trainer.commands import data, distill, ensemble, evaluate, export, promote, search, train
+from trainer.commands import data, distill, ensemble, evaluate, export, search, train
 from trainer.errors import TrainerError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -15,8 +15,6 @@ app.add_typer(search.app, name="search")
 app.command()(ensemble.ensemble)
 app.command()(evaluate.evaluate)
 app.command()(export.export)
-app.command()(promote.promote)
-app.command()(promote.rollback)
 
 
 def main() -> None:

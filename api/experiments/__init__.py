@@ -1,1 +1,10 @@
-"""A/B tests of model versions: who gets which variant, and which variant is better."""
+"""A/B experiments: who gets which variant.
+
+config      experiments.yaml and its errors
+file        that file, followed while it changes
+buckets     subjects to buckets, buckets to variants: exact shares, few that move
+assignment  which variant a request is for
+fallback    the control stands in for a variant that fails
+breaker     spares a failing target the asking
+shadow      targets that score the same faces, and how far apart the answers are
+"""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from api.model_client import Target
+from wire.target import Target
 
 BreakerState = Literal["closed", "open", "half-open"]
 

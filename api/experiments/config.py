@@ -13,9 +13,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from api.experiments.assignment import allocate, shares
-from api.model_client import Target
-from api.schemas import Label, Name
+from api.experiments.buckets import allocate, shares
+from wire.target import Label, Name, Target
 
 State = Literal["scheduled", "running", "ended"]
 

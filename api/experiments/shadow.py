@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from opentelemetry import context
 
-from api.context import request_id
 from api.errors import BadModelAnswer, InternalError, ServiceError
-from api.experiments.assignment import BUCKETS, bucket_of
 from api.experiments.breaker import Breakers, CircuitBreaker
+from api.experiments.buckets import BUCKETS, bucket_of
 from api.experiments.config import Experiment, Shadow
-from api.experiments.divergence import Comparison, compare
-from api.experiments.metrics import ExperimentMetrics
-from api.model_client import ModelClient, Scores, Target
-from api.tracing import tracer
+from api.model.client import ModelClient, Scores
+from api.observe.metrics import ExperimentMetrics
+from api.observe.request_id import request_id
+from api.observe.tracing import tracer
+from wire.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,15 @@ class ShadowStats:
     def mean_divergence(self) -> float | None:
         """Bits per face; None before the first one."""
         return self.divergence / self.faces if self.faces else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """faces: how many; agreeing: how many with the same likeliest class; divergence: summed over the faces, bits."""
+
+    faces: int
+    agreeing: int
+    divergence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +186,42 @@ class Shadows:
     def _count_error(self, job: _Job, kind: str) -> None:
         self.stats(job.experiment, job.shadow).errors += 1
         self._metrics.count_shadow_error(job.experiment, job.shadow.name, kind)
+
+
+def jensen_shannon(p: NDArray[np.float32], q: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Jensen-Shannon divergence of each row, float64 [N], in bits: 0 for equal rows, 1 for disjoint ones.
+
+    p, q: [N, C], rows adding up to 1. H((P + Q) / 2) - (H(P) + H(Q)) / 2 with H Shannon's entropy to base 2 (Lin,
+    "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory 37(1), 1991, equation
+    4.1 with both weights 1/2). It is symmetric and finite where a class has probability 0.
+    """
+    first, second = p.astype(np.float64), q.astype(np.float64)
+    divergence = _entropy((first + second) / 2) - (_entropy(first) + _entropy(second)) / 2
+    # Rounding may carry it past its ends.
+    clipped: NDArray[np.float64] = np.clip(divergence, 0, 1)
+    return clipped
+
+
+def compare(
+    classes: Sequence[str],
+    probabilities: NDArray[np.float32],
+    other_classes: Sequence[str],
+    other: NDArray[np.float32],
+) -> Comparison:
+    """Two answers, [N, C] each, which may list their classes in different orders.
+
+    Raises ValueError when they are not over the same classes.
+    """
+    if sorted(classes) != sorted(other_classes):
+        raise ValueError(f"classes {', '.join(other_classes)} are not the classes {', '.join(classes)}")
+    reordered = other[:, [other_classes.index(name) for name in classes]]
+    agreeing = probabilities.argmax(axis=1) == reordered.argmax(axis=1)
+    divergence = jensen_shannon(probabilities, reordered)
+    return Comparison(len(probabilities), int(agreeing.sum()), float(divergence.sum()))
+
+
+def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    # 0 * log 0 is 0, its limit.
+    logarithms = np.log2(p, out=np.zeros_like(p), where=p > 0)
+    entropy: NDArray[np.float64] = -(p * logarithms).sum(axis=1)
+    return entropy

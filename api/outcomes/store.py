@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.errors import UnknownExperiment
-from api.experiments.records import PredictionRecord
-from api.ids import lowest_id
 from api.outcomes.database import SchemaError
+from api.outcomes.ids import lowest_id
+from api.outcomes.records import PredictionRecord
 from api.outcomes.tables import assignments, faces, feedback, predictions, splits
 
 # What a database that is down, slow, full, not yet migrated, or none at all raises.

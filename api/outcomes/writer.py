@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from api.errors import OutcomesUnavailable
-from api.experiments.records import PredictionRecord
-from api.metrics import Metrics
-from api.outcomes.ledger import Ledger
+from api.observe.metrics import Metrics
+from api.outcomes.counts import Ledger
+from api.outcomes.records import PredictionRecord
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore, Split
 
 logger = logging.getLogger(__name__)

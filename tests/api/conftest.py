@@ -5,22 +5,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from api.app import create_app
-from api.faces import FaceDetector
 from api.settings import Settings
+from faces.detect import FaceDetector
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
-SAMPLES = Path(__file__).parents[2] / "api" / "samples"
 
 # Runs in a process of its own: TensorFlow has no business in the gateway's. The version is the index of the
 # class that the model favours, so that a test can tell which version answered.
@@ -138,25 +135,3 @@ async def client(open_gateway: OpenGateway, model_server: ModelServer) -> AsyncI
     """The gateway on the session's model server, all settings at their defaults."""
     async with open_gateway(model_server=model_server.address) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def one_face() -> bytes:
-    return (SAMPLES / "one.jpg").read_bytes()
-
-
-@pytest.fixture(scope="session")
-def two_faces() -> bytes:
-    return (SAMPLES / "two.jpg").read_bytes()
-
-
-@pytest.fixture(scope="session")
-def encode() -> Callable[..., bytes]:
-    """An image as the bytes of a file."""
-
-    def run(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-        file = BytesIO()
-        image.save(file, kind, **options)
-        return file.getvalue()
-
-    return run

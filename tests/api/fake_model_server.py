@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 
-from api.protos import serving_pb2 as pb
+from wire import serving_pb2 as pb
 
 
 def scores_of(request: pb.PredictRequest) -> np.ndarray:

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from api.app import create_app
-from api.protos import serving_pb2 as pb
 from api.server import GatewayServer
 from api.settings import Settings
 from tests.api.conftest import RunGateway
@@ -24,6 +23,7 @@ from tests.api.experiments.conftest import until
 from tests.api.fake_model_server import answer, serve
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer
+from wire import serving_pb2 as pb
 
 FOR_EVER = 300  # A second signal ends it, so that nothing here depends on how fast the machine is.
 

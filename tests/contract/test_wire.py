@@ -18,9 +18,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2,
 )
 
-from api.model_client import Target
-from api.protos import serving_pb2 as pb
-from api.tensors import from_array, to_classes, to_scores
+from api.model.tensors import from_array, to_classes, to_scores
+from wire import serving_pb2 as pb
+from wire.target import Target
 
 names = st.text(max_size=20)
 versions = st.integers(-(2**63), 2**63 - 1)

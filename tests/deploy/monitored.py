@@ -15,10 +15,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from api.protos import serving_pb2 as pb
 from tests.api.conftest import CLASSES
 from tests.api.fake_model_server import FakeModelServer, answer, serve
 from tests.deploy.pages import serve_page
+from wire import serving_pb2 as pb
 
 FOLDER = Path(__file__).resolve().parents[2] / "observability"
 RULES = FOLDER / "prometheus" / "rules.yml"

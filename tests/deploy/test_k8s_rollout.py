@@ -1,6 +1,5 @@
-"""scripts/rollout.py moves labels under load and rolls experiments, on real servers behind a stand-in for kubectl."""
+"""`python -m serving cluster` moves labels and rolls experiments, on real servers behind a stand-in for kubectl."""
 
-import importlib
 import json
 import os
 import shutil
@@ -18,11 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.rollout import cluster_steps, models_config
+from serving.rollout.__main__ import main
+from serving.rollout.client import ModelServer, ServerError
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer as ModelServerProcess
 from tests.deploy.k8s_manifests import KUBECTL, ROOT, needs_kubectl
-from trainer import models_config
-from trainer.model_server import ModelServer, ServerError
 
 pytestmark = needs_kubectl
 
@@ -169,8 +169,7 @@ def site(servers: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site
     for pod in ("serving-a", "serving-b"):
         until(lambda pod=pod: site.answering(pod) == 1)
     monkeypatch.setenv("PATH", f"{site.kubectl}:{os.environ['PATH']}")
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    monkeypatch.setattr(importlib.import_module("rollout_steps"), "POLL_S", 0.1)
+    monkeypatch.setattr(cluster_steps, "POLL_S", 0.1)
     (site.kubectl / "log").unlink()
     return site
 
@@ -192,9 +191,9 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
     def call(command: str, *arguments: str) -> tuple[int, str, str]:
         places = [f"--overlay={site.overlay}", *([] if command == "apply" else [f"--config={site.config}"])]
-        monkeypatch.setattr(sys, "argv", ["rollout.py", command, *arguments, *places])
+        monkeypatch.setattr(sys, "argv", ["serving", "cluster", command, *arguments, *places])
         with pytest.raises(SystemExit) as end:
-            importlib.import_module("rollout").main()
+            main()
         return (int(end.value.code or 0), *capsys.readouterr())
 
     return call

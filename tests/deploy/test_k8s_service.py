@@ -12,7 +12,7 @@ import yaml
 
 from api.app import create_app
 from api.experiments.config import parse
-from api.outcomes import service as outcomes
+from api.outcomes import feedback as outcomes
 from api.settings import Settings
 from scripts.prometheus_rule import RULES, prometheus_rule
 from tests.deploy.k8s_manifests import (

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.data import CLASSES, SIDE, Split, normalize
+from faces.contract import CLASSES, SIDE, to_input
+from trainer.data.split import Split
 
 CENTERS = [(10, 10), (10, 24), (10, 38), (24, 10), (24, 38), (38, 10), (38, 38)]
 
@@ -55,7 +56,7 @@ def fer_csv(tmp_path_factory: pytest.TempPathFactory, training: Split, validatio
 @pytest.fixture(scope="session")
 def templates(training: Split) -> np.ndarray:
     """float32 [2304, 7]: as the kernel of `save_model`, the synthetic faces are read almost without a mistake."""
-    faces = normalize(training.images).reshape(len(training), -1)
+    faces = to_input(training.images).reshape(len(training), -1)
     means = np.stack([faces[training.labels == label].mean(axis=0) for label in range(len(CLASSES))], axis=1)
     return (means - means.mean(axis=1, keepdims=True)) / np.float32(50)
 

@@ -12,9 +12,9 @@ from rich.text import Text
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
 
 if TYPE_CHECKING:
-    from trainer.data import Dataset
-    from trainer.duplicates import Duplicates
-    from trainer.faces import Split
+    from trainer.data.dataset import Dataset
+    from trainer.data.duplicates import Duplicates
+    from trainer.data.split import Split
 
 app = typer.Typer(help="Look at the data before training on it.", no_args_is_help=True)
 
@@ -35,9 +35,9 @@ def inspect(
         python -m trainer data inspect --data fer2013.csv.gz --votes fer2013new.csv --data my-faces --map joy=happy
         --sheet faces.png
     """
-    from trainer.contact_sheet import write_contact_sheet
-    from trainer.data import read
-    from trainer.duplicates import find_duplicates
+    from trainer.data.contact_sheet import write_contact_sheet
+    from trainer.data.dataset import read
+    from trainer.data.duplicates import find_duplicates
 
     console = Console()
     raw = read(data, classes=parse_map(class_map), votes=votes)
@@ -86,7 +86,7 @@ def _duplicates(splits: "Mapping[str, Split]", found: "Duplicates") -> Table:
 
 
 def _agreement(splits: "Mapping[str, Split]") -> Table:
-    from trainer.faces import CLASSES
+    from faces.contract import CLASSES
 
     table = _table("Labels that agree with FER+", "class", *splits)
     for label, name in enumerate(CLASSES):

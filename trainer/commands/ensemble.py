@@ -36,8 +36,9 @@ def ensemble(
 
         python -m trainer ensemble runs/a runs/b runs/c --data fer2013.csv.gz --flip
     """
-    from trainer.data import load
-    from trainer.ensemble import (
+    from trainer.data.dataset import load
+    from trainer.ensemble.combination import Member
+    from trainer.ensemble.fit import (
         METHODS,
         evaluate,
         load_ensemble,
@@ -45,11 +46,10 @@ def ensemble(
         require_same_public_test,
         save_ensemble,
     )
-    from trainer.ensemble_report import outcome_table
+    from trainer.ensemble.report import outcome_table
     from trainer.errors import TrainingError
-    from trainer.export import export, require_tensorflow
-    from trainer.members import Member
-    from trainer.runs import load_facts, load_run
+    from trainer.export.export import export, require_tensorflow
+    from trainer.run_directory import load_facts, load_run
 
     if repository is not None:
         require_tensorflow()

@@ -14,7 +14,7 @@ from trainer.errors import TrainerError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trainer.evaluate import Evaluation
+    from trainer.evaluation.evaluate import Evaluation
 
 console = Console()
 
@@ -56,13 +56,13 @@ def evaluate(
         except OSError as error:
             raise TrainerError(f"{out}: cannot be written to: {error.strerror}") from error
 
-    from trainer.data import load
+    from trainer.data.dataset import load
 
     dataset = load(data, classes=parse_map(classes), votes=votes)
     (faces,) = dataset.require(split)
 
-    from trainer.evaluate import evaluate as measure
-    from trainer.report import class_rows, paired_rows, summary, title, write_report
+    from trainer.evaluation.evaluate import evaluate as measure
+    from trainer.evaluation.figures import class_rows, paired_rows, summary, title, write_report
 
     models = [model] if compare is None else [model, compare]
     with console.status("") as status:

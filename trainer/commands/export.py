@@ -38,12 +38,12 @@ def export(
 
         python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
     """
-    from trainer.checkpoint import ENSEMBLE
-    from trainer.data import load
-    from trainer.ensemble import load_ensemble, load_single
+    from trainer.data.dataset import load
+    from trainer.ensemble.fit import load_ensemble, load_single
     from trainer.errors import ExportError
-    from trainer.export import export as export_model
-    from trainer.export import require_tensorflow
+    from trainer.export.export import export as export_model
+    from trainer.export.export import require_tensorflow
+    from trainer.run_directory import ENSEMBLE
 
     require_tensorflow()
     changed = flip or calibrate

@@ -13,7 +13,7 @@ from trainer.commands.options import ClassMap, Sources, Votes, parse_map
 if TYPE_CHECKING:
     import threading
 
-    from trainer.data import Dataset
+    from trainer.data.dataset import Dataset
     from trainer.search.worker import Listen, Worker
 
 app = typer.Typer(
@@ -80,11 +80,11 @@ def create(
 
         python -m trainer search create first --space efficient --trials 40 --share 0.35 --max-mmacs 60
     """
-    from trainer.config import load_config, published
+    from trainer.networks.spec_cost import Budget
     from trainer.search.space import sample
     from trainer.search.study import Plan
     from trainer.search.study import create as create_study
-    from trainer.spec_cost import Budget
+    from trainer.training.config import load_config, published
 
     plan = Plan(
         space=space.value,
@@ -206,13 +206,13 @@ def export(
 
         python -m trainer search export first --data fer2013.csv.gz --top 3
     """
-    from trainer.config import load_config, published
-    from trainer.ensemble import load_single
-    from trainer.export import export as export_model
-    from trainer.export import exported, require_tensorflow
+    from trainer.ensemble.fit import load_single
+    from trainer.export.export import export as export_model
+    from trainer.export.export import exported, require_tensorflow
     from trainer.provenance import provenance
     from trainer.search.retrain import best, retrain
     from trainer.search.study import load, outcomes
+    from trainer.training.config import load_config, published
 
     if not train_only:
         require_tensorflow()
@@ -241,7 +241,7 @@ def export(
 
 
 def _load(data: list[Path], votes: Path | None, class_map: list[str] | None) -> "Dataset":
-    from trainer.data import load
+    from trainer.data.dataset import load
 
     return load(data, classes=parse_map(class_map), votes=votes)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
 
 if TYPE_CHECKING:
-    from trainer.config import TrainConfig
+    from trainer.training.config import TrainConfig
 
 Name = Annotated[str, typer.Argument(help="A published model: a YAML file in trainer/configs/.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")]
@@ -72,10 +72,10 @@ def train(
 
 def start(run: Run, teachers: Sequence[Path] = ()) -> None:
     """Read the data, train (from the teachers, if there are any) and print the result."""
-    from trainer.checkpoint import claim
-    from trainer.config import load_config, published
     from trainer.errors import ConfigError
-    from trainer.models import build
+    from trainer.networks.networks import build
+    from trainer.training.checkpoint import claim
+    from trainer.training.config import load_config, published
 
     # Whatever can be refused is refused before the minutes that data and teacher take.
     settings = load_config(run.config or published(run.name), list(run.overrides or []))
@@ -100,7 +100,7 @@ def _train(
     teachers: Sequence[Path],
     console: Console,
 ) -> None:
-    from trainer.data import load
+    from trainer.data.dataset import load
     from trainer.provenance import provenance
 
     dataset = load(run.data, classes=classes, votes=run.votes)
@@ -109,9 +109,9 @@ def _train(
     if dataset.leaked:
         console.print(f"{dataset.leaked:,} training images left out: they stand in a split that is held out")
 
-    from trainer.distill import consult
-    from trainer.fit import fit
-    from trainer.runs import load_facts
+    from trainer.ensemble.teacher import consult
+    from trainer.run_directory import load_facts
+    from trainer.training.fit import fit
 
     facts = {"data": dataset.facts(), "init": load_facts(run.init) if run.init else None, **provenance()}
     teacher = None

@@ -15,10 +15,10 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from trainer.errors import TrainingError
+from trainer.networks.spec import ArchitectureSpec, digest, to_json
+from trainer.networks.spec_cost import cost
 from trainer.search.space import SPACES, objection
 from trainer.search.study import Plan, database_url, was_trained
-from trainer.spec import ArchitectureSpec, digest, to_json
-from trainer.spec_cost import cost
 
 HEARTBEAT_S = 10
 STALE_S = 90

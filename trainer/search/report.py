@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from trainer.errors import TrainerError
 from trainer.files import write_files
+from trainer.networks.spec import ArchitectureSpec, PlainSpec
 from trainer.search.study import Outcome, Plan, dump_outcome, outcomes
-from trainer.spec import ArchitectureSpec, PlainSpec
 
 MIN_TRIALS = 10
 """Complete trials below which parameter importance would be noise."""
@@ -61,7 +61,7 @@ class Findings:
     Attributes:
         name: of the study.
         plan: what every trial did alike.
-        data: `trainer.data.Dataset.facts()` of its data; empty before the first run.
+        data: `trainer.data.dataset.Dataset.facts()` of its data; empty before the first run.
         trials: in trial order.
         importance: share of each parameter; None where there are too few complete trials to tell.
     """

@@ -6,15 +6,14 @@ from typing import Any
 
 from rich.console import Console
 
-from trainer.checkpoint import CONFIG, METRICS
-from trainer.config import TrainConfig, load_config
-from trainer.data import Dataset
+from trainer.data.dataset import Dataset
 from trainer.errors import TrainerError
-from trainer.fit import fit
-from trainer.runs import RunFacts, load_facts
+from trainer.networks.spec import to_json
+from trainer.run_directory import CONFIG, METRICS, RunFacts, load_facts
 from trainer.search.report import ranked
 from trainer.search.study import Outcome
-from trainer.spec import to_json
+from trainer.training.config import TrainConfig, load_config
+from trainer.training.fit import fit
 
 
 def best(name: str, trials: Sequence[Outcome], top: int) -> list[Outcome]:
@@ -45,7 +44,7 @@ def retrain(
         directory: the run directory, as `train` writes it. metrics.json names study and trial under `search`.
 
     Raises:
-        ConfigError, TrainingError: as `trainer.fit.fit`; such as for a directory that holds another run.
+        ConfigError, TrainingError: as `trainer.training.fit.fit`; such as for a directory that holds another run.
     """
     settings = config.model_copy(update={"model": "random", "model_args": {"spec": to_json(trial.spec)}})
     if _is_finished(directory, settings, facts):

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from faces.contract import SIDE
 from trainer.errors import ConfigError
-from trainer.faces import SIDE
-from trainer.spec import (
+from trainer.networks.spec import (
     PLAIN_ACTIVATIONS,
     RESIDUAL_ACTIVATIONS,
     ArchitectureSpec,
@@ -16,7 +16,7 @@ from trainer.spec import (
     ResidualSpec,
     Stage,
 )
-from trainer.spec_cost import Budget, cost
+from trainer.networks.spec_cost import Budget, cost
 
 Choose = Callable[[str, Sequence[Any]], Any]
 """Picks one of the options for the parameter of that name: a random generator, or an Optuna trial."""

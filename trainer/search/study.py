@@ -13,11 +13,11 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from trainer.config import TrainConfig
 from trainer.errors import ConfigError
+from trainer.networks.spec import ArchitectureSpec, from_json, to_json
+from trainer.networks.spec_cost import Budget
 from trainer.search.space import SPACES
-from trainer.spec import ArchitectureSpec, from_json, to_json
-from trainer.spec_cost import Budget
+from trainer.training.config import TrainConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -181,7 +181,7 @@ def bind(study: optuna.Study, data: Mapping[str, Any]) -> None:
     """Tie a study to its data at the first run; scores on other data would not compare.
 
     Args:
-        data: `trainer.data.Dataset.facts()`.
+        data: `trainer.data.dataset.Dataset.facts()`.
 
     Raises:
         ConfigError: the study began with other data.

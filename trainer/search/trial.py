@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from trainer.data import Split
+from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainerError
 
 UNUSABLE = 2
@@ -99,9 +99,9 @@ def main() -> int:
 def _run(job: Job, reports: TextIO) -> None:
     from rich.console import Console
 
-    from trainer.config import TrainConfig
-    from trainer.fit import fit
-    from trainer.metrics import Metrics
+    from trainer.evaluation.metrics import Metrics
+    from trainer.training.config import TrainConfig
+    from trainer.training.fit import fit
 
     _limit_threads(job.threads)
     config = TrainConfig.model_validate(job.config)

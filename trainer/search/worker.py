@@ -18,10 +18,10 @@ import optuna
 from optuna.trial import TrialState
 
 from trainer.errors import TrainingError
+from trainer.networks.spec import digest, to_json
 from trainer.search.claim import HEARTBEAT_S, Claim, claim, lock, requeue
 from trainer.search.study import Plan, load
 from trainer.search.trial import UNUSABLE, Job
-from trainer.spec import digest, to_json
 
 Listen = Callable[[int, str], None]
 """Told of a worker's news: the worker's number, and one line."""

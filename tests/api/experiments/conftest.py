@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.protos import serving_pb2 as pb
 from tests.api.fake_model_server import FakeModelServer, answer, serve
+from wire import serving_pb2 as pb
 
 ADMIN_KEY = "a key of the tests"
 ADMIN = {"X-Admin-Key": ADMIN_KEY}

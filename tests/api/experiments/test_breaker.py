@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.experiments.breaker import Breakers, CircuitBreaker
-from api.model_client import Target
+from wire.target import Target
 
 
 class Clock:

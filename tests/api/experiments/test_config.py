@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from api.experiments.config import ExperimentsConfig, ExperimentsError, parse
-from api.model_client import Target
 from tests.api.experiments.conftest import CONTROL, TREATMENT, experiment
+from wire.target import Target
 
 PATH = Path("experiments.yaml")
 

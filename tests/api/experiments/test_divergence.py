@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from api.experiments.divergence import compare, jensen_shannon
+from api.experiments.shadow import compare, jensen_shannon
 
 
 def rows(seed: int, count: int = 50) -> np.ndarray:

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
+from api.experiments.assignment import assign
 from api.experiments.breaker import Breakers
 from api.experiments.config import parse
-from api.experiments.metrics import ExperimentMetrics
-from api.experiments.split import Split, assign
-from api.model_client import Target
+from api.experiments.fallback import Split
+from api.observe.metrics import ExperimentMetrics
 from tests.api.experiments.conftest import (
     ADMIN,
     ADMIN_KEY,
@@ -27,6 +27,7 @@ from tests.api.experiments.conftest import (
     metric,
     until,
 )
+from wire.target import Target
 
 NEW = {"X-Variant": "new"}
 LABELS = {"experiment": "trial", "variant": "new"}

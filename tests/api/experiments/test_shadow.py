@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import jensenshannon
 
-from api.cpu import CpuPool
+from api.workers import CpuPool
 from tests.api.experiments.conftest import (
     ADMIN,
     ADMIN_KEY,

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.experiments.records import FaceRecord, PredictionRecord
-from api.ids import new_id
-from api.metrics import Metrics
+from api.observe.metrics import Metrics
 from api.outcomes import tables
-from api.outcomes.service import Outcomes, open_outcomes
+from api.outcomes.feedback import Outcomes, open_outcomes
+from api.outcomes.ids import new_id
+from api.outcomes.records import FaceRecord, PredictionRecord
 from api.settings import Settings
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

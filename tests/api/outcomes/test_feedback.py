@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.ids import new_id
 from api.outcomes import tables
-from api.outcomes.service import Outcomes
+from api.outcomes.feedback import Outcomes
+from api.outcomes.ids import new_id
 from api.settings import Settings
 
 KEY = "a key of the tests"

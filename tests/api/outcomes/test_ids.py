@@ -3,7 +3,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.ids import lowest_id, made_at, new_id
+from api.outcomes.ids import lowest_id, made_at, new_id
 
 
 def test_an_id_is_a_uuid_of_version_7_and_tells_its_time() -> None:

@@ -11,9 +11,9 @@ import yaml
 from PIL import Image
 
 from api.app import create_app
-from api.protos import serving_pb2 as pb
 from api.settings import Settings
 from tests.api.fake_model_server import answer, serve
+from wire import serving_pb2 as pb
 
 KEY = "a key of the tests"
 

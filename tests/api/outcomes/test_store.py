@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from api.experiments.records import FaceRecord
 from api.outcomes import tables
 from api.outcomes.database import open_sync_engine, parse_url
+from api.outcomes.feedback import Outcomes
 from api.outcomes.migrate import migrate
-from api.outcomes.service import Outcomes
+from api.outcomes.records import FaceRecord
 
 
 def test_many_replicas_migrate_at_once(database_url: str) -> None:

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import OutcomesUnavailable
-from api.outcomes import service, tables
+from api.outcomes import feedback, tables
 from api.outcomes.database import open_sync_engine, parse_url
-from api.outcomes.service import Outcomes
+from api.outcomes.feedback import Outcomes
 from api.outcomes.store import OutcomeStore
 
 
@@ -198,7 +198,7 @@ async def test_a_database_that_has_gone_silent_does_not_hold_up_shutdown(
         raise asyncio.CancelledError
 
     dispose = AsyncEngine.dispose
-    monkeypatch.setattr(service, "_CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(feedback, "_CLOSE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(OutcomeStore, "prune", wait_for_it)
     async with asyncio.timeout(20):
         async with open_store(outcome_flush_s=60) as outcomes:

@@ -1,0 +1,11 @@
+"""What the gateway speaks: requests in, JSON and problems out.
+
+routes        the endpoints, a file for each
+schemas       the public JSON
+rendering     results as that JSON
+problems      whatever goes wrong as application/problem+json
+uploads       images out of request bodies
+middleware    request ids, the access log, limits of bodies
+dependencies  what endpoints ask for by type; the operators' key
+openapi       what FastAPI cannot tell of them by itself
+"""

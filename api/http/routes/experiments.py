@@ -1,0 +1,83 @@
+"""GET /experiments: what the traffic split does at the moment."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.errors import UnknownExperiment
+from api.experiments.buckets import BUCKETS, bucket_of
+from api.experiments.config import Experiment, ModelChoice, Shadow, Variant
+from api.http import openapi
+from api.http.dependencies import AdminDep, GatewayDep
+from api.http.schemas import AssignmentOut, ExperimentOut, ExperimentsResponse, ShadowOut, SubjectOut, VariantOut
+from api.predictor import Gateway
+
+router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
+
+
+@router.get("/experiments", summary="Experiments and their state", responses=openapi.ADMIN_PROBLEMS)
+async def list_experiments(gateway: GatewayDep) -> ExperimentsResponse:
+    """Every experiment of experiments.yaml, in its order, and whether the file as it is now is the one in use."""
+    config, error = gateway.experiments.current, gateway.experiments.error
+    return ExperimentsResponse(experiments=[_experiment(gateway, one) for one in config.experiments], error=error)
+
+
+@router.get(
+    "/experiments/{name}/assignment",
+    summary="The variant of a subject",
+    responses=openapi.ASSIGNMENT_PROBLEMS,
+)
+async def show_assignment(
+    name: str, subject: Annotated[str, Query(min_length=1)], gateway: GatewayDep
+) -> AssignmentOut:
+    """Where the split puts a subject, whether or not the experiment is running."""
+    config = gateway.experiments.current
+    experiment = config.find(name)
+    if experiment is None:
+        raise UnknownExperiment(repr(name), [one.name for one in config.experiments])
+    bucket = bucket_of(experiment.salt, subject)
+    return AssignmentOut(experiment=name, bucket=bucket, variant=experiment.owner(bucket).name)
+
+
+def _experiment(gateway: Gateway, experiment: Experiment) -> ExperimentOut:
+    return ExperimentOut(
+        name=experiment.name,
+        state=experiment.state(datetime.now(UTC)),
+        start=experiment.start,
+        end=experiment.end,
+        subject=SubjectOut(header=experiment.subject.header, cookie=experiment.subject.cookie),
+        control=experiment.control,
+        variants=[
+            _variant(gateway, variant, buckets)
+            for variant, buckets in zip(experiment.variants, experiment.buckets, strict=True)
+        ],
+        shadow=[_shadow(gateway, experiment, shadow) for shadow in experiment.shadow],
+    )
+
+
+def _variant(gateway: Gateway, variant: Variant, buckets: int) -> VariantOut:
+    return VariantOut(
+        **_choice(variant),
+        weight=variant.weight,
+        share=buckets / BUCKETS,
+        circuit=gateway.split.breakers.of(variant.target).state,
+    )
+
+
+def _shadow(gateway: Gateway, experiment: Experiment, shadow: Shadow) -> ShadowOut:
+    stats = gateway.shadows.stats(experiment.name, shadow)
+    return ShadowOut(
+        **_choice(shadow),
+        share=shadow.share,
+        results=stats.results,
+        faces=stats.faces,
+        agreement=stats.agreement,
+        divergence=stats.mean_divergence,
+        dropped=stats.dropped,
+        errors=stats.errors,
+    )
+
+
+def _choice(choice: ModelChoice) -> dict[str, Any]:
+    return {"name": choice.name, "model": choice.model, "version": choice.version, "label": choice.label}

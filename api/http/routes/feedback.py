@@ -1,0 +1,64 @@
+"""POST /feedback: what people say about a prediction."""
+
+from datetime import datetime
+from typing import Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api.http import openapi
+from api.http.dependencies import AdminDep, GatewayDep
+
+router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
+
+
+class FeedbackIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    prediction_id: str = Field(description="`id` of the answer.")
+    face: int = Field(
+        0, ge=0, lt=2**31, strict=True, description="Which of its faces, from 0; a batch's are counted right through."
+    )
+    emotion: str | None = Field(None, description="What the face really shows. Tells more than `correct`.")
+    correct: bool | None = Field(None, strict=True, description="Whether the predicted emotion is right.")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.emotion is None) == (self.correct is None):
+            raise ValueError("give exactly one of emotion and correct")
+        return self
+
+
+class FeedbackOut(BaseModel):
+    """What is stored now."""
+
+    prediction_id: str
+    face: int
+    emotion: str | None
+    correct: bool = Field(description="Where an emotion was given: whether it is the predicted one.")
+    predicted: str = Field(description="The emotion that was predicted.")
+    received_at: datetime
+
+
+@router.post(
+    "/feedback",
+    summary="Say what a face really shows",
+    responses=openapi.FEEDBACK_PROBLEMS,
+)
+async def give_feedback(body: FeedbackIn, gateway: GatewayDep) -> FeedbackOut:
+    """One word per face: sent again it changes nothing, and the last one to arrive wins.
+
+    It may be sent as soon as the prediction has been answered, and until the retention time has passed. An id of the
+    last minute or so that is not stored gets 503, for another gateway may still have to store it: try again later.
+    """
+    stored, prediction = await gateway.outcomes.take_feedback(
+        body.prediction_id, body.face, emotion=body.emotion, correct=body.correct
+    )
+    return FeedbackOut(
+        prediction_id=stored.prediction_id,
+        face=stored.face,
+        emotion=stored.emotion,
+        correct=stored.correct,
+        predicted=prediction.emotions[stored.face],
+        received_at=stored.received_at,
+    )

@@ -1,0 +1,258 @@
+"""Client of TensorFlow Serving's PredictionService and ModelService over gRPC."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from api.errors import (
+    BadModelAnswer,
+    DeadlineExceeded,
+    ModelServerUnavailable,
+    ServiceError,
+    UnknownLabel,
+    UnknownModel,
+    UnknownVersion,
+    VersionNotLoaded,
+)
+from api.model.tensors import from_array, to_classes, to_scores
+from api.observe.request_id import request_id
+from api.observe.tracing import call_span
+from faces.contract import SIDE
+from wire import serving_pb2 as pb
+from wire.target import Target
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer", bound=Message)
+_Request = pb.PredictRequest | pb.GetModelMetadataRequest | pb.GetModelStatusRequest
+
+AVAILABLE = "AVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """probabilities: float32 [N, C] in the order of the C classes; version: the one that answered."""
+
+    version: int
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStatus:
+    """state: TF Serving's name, such as LOADING; error: why it failed to load, if it did."""
+
+    version: int
+    state: str
+    error: str | None
+
+
+class ModelClient:
+    """Besides what it says, each method raises ModelServerUnavailable, DeadlineExceeded or BadModelAnswer."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout_s: float,
+        models: Sequence[str],
+        labels: Sequence[str],
+        note_version: Callable[[str, str | None, int], None],
+    ) -> None:
+        """timeout_s: deadline of each call. models, labels: names to offer when asked for an unknown one.
+
+        note_version: gets model, label and version whenever the model server has chosen the version.
+        """
+        self._timeout_s = timeout_s
+        self._model_names = models
+        self._label_names = labels
+        self._note_version = note_version
+        # Stubs that grpc generates would put our package's name into the paths.
+        prediction, model = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
+        self._predict = _method(channel, prediction + "Predict", pb.PredictResponse)
+        self._metadata = _method(channel, prediction + "GetModelMetadata", pb.GetModelMetadataResponse)
+        self._status = _method(channel, model + "GetModelStatus", pb.GetModelStatusResponse)
+        self._classes: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._last_version: dict[Target, int] = {}
+
+    async def predict(self, target: Target, faces: NDArray[np.float32]) -> Scores:
+        """Score float32 [N, 48, 48, 1] in one call, N >= 1.
+
+        Raises UnknownModel, UnknownVersion, UnknownLabel or VersionNotLoaded.
+        """
+        # Class names are asked for once per version; the guess fails only while a version or label moves.
+        expected = (target.model, self._last_version.get(target, -1))
+        outputs = ["scores"] if expected in self._classes else ["scores", "classes"]
+        answer = await self._predict_outputs(target, faces, outputs)
+        version = self._noted(target, answer.model_spec.version.value)
+        scores = to_scores(answer.outputs["scores"], len(faces))
+        if "classes" in answer.outputs:
+            self._classes[target.model, version] = to_classes(answer.outputs["classes"])
+        classes = await self.classes(target.model, version)
+        if len(classes) != scores.shape[1]:
+            # Forget them: a server restarted on another repository may reuse the version's number.
+            del self._classes[target.model, version]
+            raise BadModelAnswer(f"{scores.shape[1]} scores for {len(classes)} classes.")
+        self._last_version[target] = version
+        return Scores(version, classes, scores)
+
+    async def classes(self, model: str, version: int) -> tuple[str, ...]:
+        """The names of a version's classes, asked of it once. Raises as predict() does."""
+        known = self._classes.get((model, version))
+        if known is None:
+            blank = np.zeros((1, SIDE, SIDE, 1), np.float32)
+            answer = await self._predict_outputs(Target(model, version), blank, ["classes"])
+            known = self._classes[model, version] = to_classes(answer.outputs["classes"])
+        return known
+
+    async def resolve(self, target: Target) -> int:
+        """The version that would answer. Raises as predict() does."""
+        request = pb.GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
+        answer = await self._ask(self._metadata, request, target)
+        return self._noted(target, answer.model_spec.version.value)
+
+    async def versions(self, model: str) -> list[VersionStatus]:
+        """Every version that the model server knows, newest first. Raises UnknownModel."""
+        request = pb.GetModelStatusRequest(model_spec=pb.ModelSpec(name=model))
+        try:
+            answer = await self._call(self._status, request)
+        except _RefusedError as refusal:
+            others = [name for name in self._model_names if name != model]
+            raise UnknownModel(repr(model), others) from refusal
+        return sorted(map(_version_status, answer.model_version_status), key=lambda known: -known.version)
+
+    async def labels(self, model: str) -> dict[str, int]:
+        """The version behind each of the labels in the settings, without those that do not resolve."""
+
+        async def find(label: str) -> int | None:
+            request = pb.GetModelMetadataRequest(
+                model_spec=Target(model, label=label).spec(), metadata_field=["signature_def"]
+            )
+            try:
+                answer = await self._call(self._metadata, request)
+            except _RefusedError:
+                return None
+            return answer.model_spec.version.value
+
+        found = await asyncio.gather(*map(find, self._label_names))
+        return {label: version for label, version in zip(self._label_names, found, strict=True) if version is not None}
+
+    async def check_ready(self, target: Target) -> None:
+        """Return when the target would be answered; else raise, as predict() does."""
+        if target.label is not None:
+            await self.resolve(target)
+            return
+        versions = await self.versions(target.model)
+        if not any(known.state == AVAILABLE for known in versions):
+            raise _not_ready(target.model, versions)
+
+    def _noted(self, target: Target, version: int) -> int:
+        if target.version is None:
+            self._note_version(target.model, target.label, version)
+        return version
+
+    async def _predict_outputs(
+        self, target: Target, faces: NDArray[np.float32], outputs: list[str]
+    ) -> pb.PredictResponse:
+        request = pb.PredictRequest(
+            model_spec=target.spec(), inputs={"faces": from_array(faces)}, output_filter=outputs
+        )
+        answer = await self._ask(self._predict, request, target)
+        missing = [name for name in outputs if name not in answer.outputs]
+        if missing:
+            raise BadModelAnswer(f"the answer lacks {', '.join(missing)}.")
+        if not answer.model_spec.HasField("version"):
+            raise BadModelAnswer("the answer does not say which version it is from.")
+        return answer
+
+    async def _ask(self, method: "_Method[Answer]", request: _Request, target: Target) -> Answer:
+        try:
+            return await self._call(method, request)
+        except _RefusedError as refusal:
+            raise await self._explain(refusal, target) from refusal
+
+    async def _call(self, method: "_Method[Answer]", request: _Request) -> Answer:
+        """Raises _RefusedError where the caller must find out what the refusal means."""
+        metadata = {"x-request-id": request_id.get() or ""}
+        with call_span(method.path, metadata) as span:
+            span.set_attribute("emotion.model", request.model_spec.name)
+            try:
+                return await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
+            except grpc.aio.AioRpcError as error:
+                span.set_attribute("rpc.grpc.status_code", error.code().value[0])
+                raise self._error(error) from error
+
+    def _error(self, error: grpc.aio.AioRpcError) -> "ServiceError | _RefusedError":
+        code, details = error.code(), error.details() or ""
+        if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+            return _RefusedError(code, details)
+        # gRPC's details name addresses within the cluster: they go to the log and not to the client.
+        logger.warning("model server: %s: %s", code.name, details)
+        match code:
+            # CANCELLED is what a server answers to calls that reach it while it stops.
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+                return ModelServerUnavailable("The model server cannot be reached.")
+            case grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return ModelServerUnavailable("The model server is refusing work.")
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return DeadlineExceeded(f"The model server did not answer within {self._timeout_s:g} s.")
+            case _:
+                return BadModelAnswer(f"The model server failed with {code.name}.")
+
+    async def _explain(self, refusal: "_RefusedError", target: Target) -> ServiceError:
+        """What a refused target means, which TF Serving's status code alone does not tell."""
+        versions = await self.versions(target.model)
+        # TF Serving has no code for this: INVALID_ARGUMENT "Unrecognized servable version label".
+        if target.label is not None and "version label" in refusal.details:
+            return UnknownLabel(repr(target.label), sorted(await self.labels(target.model)), model=target.model)
+        if refusal.code is grpc.StatusCode.INVALID_ARGUMENT:
+            logger.error("model server: INVALID_ARGUMENT: %s", refusal.details)
+            return BadModelAnswer("The model server does not accept what the model contract says we send.")
+        if target.version is None:
+            return _not_ready(target.model, versions)
+        for known in versions:
+            if known.version == target.version:
+                return VersionNotLoaded(
+                    f"Version {known.version} of model {target.model!r} is {known.state}.", state=known.state
+                )
+        available = [known.version for known in versions if known.state == AVAILABLE]
+        return UnknownVersion(target.version, available, model=target.model)
+
+
+class _RefusedError(Exception):
+    """NOT_FOUND or INVALID_ARGUMENT: one code for several causes."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+@dataclass(frozen=True, slots=True)
+class _Method(Generic[Answer]):
+    path: str
+    call: grpc.aio.UnaryUnaryMultiCallable[Any, Answer]
+
+
+def _method(channel: grpc.aio.Channel, path: str, answer: type[Answer]) -> _Method[Answer]:
+    return _Method(path, channel.unary_unary(path, lambda request: request.SerializeToString(), answer.FromString))
+
+
+def _not_ready(model: str, versions: Sequence[VersionStatus]) -> VersionNotLoaded:
+    states = ", ".join(f"version {known.version} is {known.state}" for known in versions)
+    return VersionNotLoaded(f"Model {model!r} is not ready: {states or 'it has no versions'}.")
+
+
+def _version_status(status: pb.ModelVersionStatus) -> VersionStatus:
+    return VersionStatus(
+        status.version,
+        pb.ModelVersionStatus.State.Name(status.state),
+        status.status.error_message or None,
+    )

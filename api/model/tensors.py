@@ -1,0 +1,63 @@
+"""NumPy arrays to TensorProto and back, and the checks that make a model server's answer trustworthy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.errors import BadModelAnswer
+from wire import serving_pb2 as pb
+
+_SUM_TOLERANCE = 1e-3
+
+
+def from_array(array: NDArray[np.float32]) -> pb.TensorProto:
+    """A float32 array as TensorProto; `tensor_content` is one copy of the buffer, not a varint per number."""
+    dims = [pb.TensorShapeProto.Dim(size=size) for size in array.shape]
+    return pb.TensorProto(
+        dtype=pb.DT_FLOAT,
+        tensor_shape=pb.TensorShapeProto(dim=dims),
+        # The wire format is little-endian, whatever this machine is.
+        tensor_content=array.astype("<f4", copy=False).tobytes(),
+    )
+
+
+def to_scores(tensor: pb.TensorProto, faces: int) -> NDArray[np.float32]:
+    """The output `scores` as float32 [faces, C], each row a probability distribution.
+
+    Raises BadModelAnswer when it is anything else.
+    """
+    shape = _shape(tensor)
+    if tensor.dtype != pb.DT_FLOAT or len(shape) != 2 or shape[0] != faces or shape[1] < 1:
+        raise BadModelAnswer(f"scores should be float [{faces}, classes]; got dtype {tensor.dtype}, shape {shape}.")
+    # TF Serving fills float_val; tensor_content is as legal and what tf.make_tensor_proto writes.
+    values = (
+        np.frombuffer(tensor.tensor_content, "<f4")
+        if tensor.tensor_content
+        else np.asarray(tensor.float_val, np.float32)
+    )
+    if values.size != shape[0] * shape[1]:
+        raise BadModelAnswer(f"scores has {values.size} values for shape {shape}.")
+    scores = values.reshape(shape)
+    if not np.isfinite(scores).all():
+        raise BadModelAnswer("scores holds a NaN or an infinity.")
+    if (scores < 0).any() or (np.abs(scores.sum(axis=1) - 1) > _SUM_TOLERANCE).any():
+        raise BadModelAnswer("a row of scores is not a probability distribution.")
+    return scores
+
+
+def to_classes(tensor: pb.TensorProto) -> tuple[str, ...]:
+    """The output `classes`, string [N, C], as the C names of its first row. Raises BadModelAnswer."""
+    shape = _shape(tensor)
+    expected = shape[0] * shape[1] if len(shape) == 2 else 0
+    if tensor.dtype != pb.DT_STRING or not expected or len(tensor.string_val) != expected:
+        raise BadModelAnswer(f"classes should be string [N, classes]; got dtype {tensor.dtype}, shape {shape}.")
+    try:
+        names = tuple(name.decode() for name in tensor.string_val[: shape[1]])
+    except UnicodeDecodeError as error:
+        raise BadModelAnswer("classes holds a name that is not UTF-8.") from error
+    if len(set(names)) != len(names):
+        raise BadModelAnswer(f"classes repeats a name: {', '.join(names)}.")
+    return names
+
+
+def _shape(tensor: pb.TensorProto) -> tuple[int, ...]:
+    return tuple(dim.size for dim in tensor.tensor_shape.dim)

@@ -1,1 +1,0 @@
-"""Messages wire-compatible with TensorFlow Serving's; serving.proto says how they are generated."""

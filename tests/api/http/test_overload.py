@@ -1,0 +1,95 @@
+"""A full queue, a slow detector, a request that gives up."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from PIL import Image
+
+from faces.decode import Grey
+from faces.detect import Box
+
+
+class Gate:
+    """A detector that waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+
+    def detect(self, grey: Grey, min_face: int) -> list[Box]:
+        self.entered.release()
+        assert self.open.wait(30)
+        return [Box(0, 0, 30, 30)]
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+async def entered(gate: Gate) -> None:
+    assert await asyncio.to_thread(gate.entered.acquire, timeout=10)
+
+
+async def test_a_full_queue_is_503_at_once_and_empties(
+    open_gateway: Callable, model_server: object, gate: Gate, encode: Callable[..., bytes]
+) -> None:
+    image = {"file": encode(Image.new("L", (60, 60)))}
+    settings = {"cpu_workers": 1, "cpu_queue": 1, "max_batch_files": 2}
+    async with open_gateway(gate, model_server=model_server.address, **settings) as client:
+        first = asyncio.create_task(client.post("/predict", files=image))
+        await entered(gate)
+        metrics = (await client.get("/metrics")).text
+        assert "emotion_cpu_workers_busy 1.0" in metrics
+        assert "emotion_cpu_queue_length 0.0" in metrics
+        assert "emotion_http_requests_in_flight 2.0" in metrics
+        refused = await client.post("/predict/batch", files=[("files", image["file"])] * 2)
+        assert refused.status_code == 503
+        assert refused.json()["type"].endswith(":overloaded")
+        assert refused.headers["retry-after"] == "1"
+        gate.open.set()
+        assert (await first).status_code == 200
+        assert (await client.post("/predict", files=image)).status_code == 200
+
+
+async def test_abandoned_work_counts_until_it_ends(
+    open_gateway: Callable, model_server: object, gate: Gate, encode: Callable[..., bytes]
+) -> None:
+    image = {"file": encode(Image.new("L", (60, 60)))}
+    settings = {
+        "cpu_workers": 1,
+        "cpu_queue": 0,
+        "max_batch_files": 1,
+        "request_timeout_s": 0.3,
+        "model_timeout_s": 0.3,
+    }
+    async with open_gateway(gate, model_server=model_server.address, **settings) as client:
+        late = await client.post("/predict", files=image)
+        assert (late.status_code, late.json()["type"].rsplit(":")[-1]) == (504, "deadline-exceeded")
+        assert (await client.post("/predict", files=image)).status_code == 503
+        gate.open.set()
+
+        async def accepted() -> httpx.Response:
+            while (response := await client.post("/predict", files=image)).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            return response
+
+        await asyncio.wait_for(accepted(), 10)
+
+
+async def test_other_requests_are_answered_while_the_pool_works(
+    open_gateway: Callable, model_server: object, gate: Gate, encode: Callable[..., bytes]
+) -> None:
+    image = {"file": encode(Image.new("L", (60, 60)))}
+    async with open_gateway(gate, model_server=model_server.address) as client:
+        busy = asyncio.create_task(client.post("/predict", files=image))
+        await entered(gate)
+        assert (await client.get("/healthz")).status_code == 200
+        assert not busy.done()
+        gate.open.set()
+        assert (await busy).status_code == 200

@@ -1,0 +1,235 @@
+"""What a healthy model server never does: a fake one that answers wrongly, late or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.api.fake_model_server import FakeModelServer, answer, serve
+from wire import serving_pb2 as pb
+
+PREFIX = "urn:problem-type:emotion-serving:"
+
+
+@pytest.fixture
+async def fake(classes: list[str]) -> AsyncIterator[FakeModelServer]:
+    async def healthy(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        return answer(request, classes)
+
+    async with serve(healthy) as fake:
+        yield fake
+
+
+@pytest.fixture
+def face(encode: Callable[..., bytes]) -> dict[str, bytes]:
+    return {"file": encode(Image.new("L", (48, 48), 100))}
+
+
+async def post(client: httpx.AsyncClient, face: dict[str, bytes], query: str = "") -> httpx.Response:
+    return await client.post(f"/predict?crop=none{query}", files=face)
+
+
+def assert_problem(response: httpx.Response, status: int, slug: str) -> dict:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == PREFIX + slug
+    if status == 503:
+        assert int(response.headers["retry-after"]) > 0
+    return response.json()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "slug"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, 503, "model-server-unavailable"),
+        (grpc.StatusCode.CANCELLED, 503, "model-server-unavailable"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 503, "model-server-unavailable"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 504, "deadline-exceeded"),
+        (grpc.StatusCode.INVALID_ARGUMENT, 502, "bad-model-answer"),
+        (grpc.StatusCode.INTERNAL, 502, "bad-model-answer"),
+        (grpc.StatusCode.UNIMPLEMENTED, 502, "bad-model-answer"),
+        # Loaded by the time GetModelStatus is asked: worth another try.
+        (grpc.StatusCode.NOT_FOUND, 503, "version-not-loaded"),
+    ],
+)
+async def test_status_codes(
+    open_gateway: Callable,
+    fake: FakeModelServer,
+    face: dict[str, bytes],
+    code: grpc.StatusCode,
+    status: int,
+    slug: str,
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        await context.abort(code, "10.0.0.7:8500 said no")
+        raise AssertionError
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        response = await post(client, face)
+        assert_problem(response, status, slug)
+        assert "10.0.0.7" not in response.text
+
+
+@pytest.mark.parametrize("state", ["START", "LOADING", "UNLOADING", "END"])
+async def test_a_known_version_that_is_not_available(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], state: str
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found")
+        raise AssertionError
+
+    fake.predict = predict
+    fake.states = {4: pb.ModelVersionStatus.State.Value(state)}
+    async with open_gateway(model_server=fake.address) as client:
+        problem = assert_problem(await post(client, face, "&version=4"), 503, "version-not-loaded")
+        assert problem["state"] == state
+        assert state in assert_problem(await post(client, face), 503, "version-not-loaded")["detail"]
+        ready = assert_problem(await client.get("/readyz"), 503, "not-ready")
+        assert state in ready["detail"]
+
+
+BAD_SCORES = {
+    "NaN": np.full((1, 7), np.nan, np.float32),
+    "sum": np.full((1, 7), 0.2, np.float32),
+    "negative": np.array([[-1, 2, 0, 0, 0, 0, 0]], np.float32),
+    "rows": np.full((2, 7), 1 / 7, np.float32),
+    "rank": np.full(7, 1 / 7, np.float32),
+    "columns": np.full((1, 5), 1 / 5, np.float32),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_SCORES)
+async def test_bad_scores(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str], fault: str
+) -> None:
+    async with open_gateway(model_server=fake.address) as client:
+        assert (await post(client, face)).status_code == 200
+
+        async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+            return answer(request, classes, BAD_SCORES[fault])
+
+        fake.predict = predict
+        assert_problem(await post(client, face), 502, "bad-model-answer")
+
+
+@pytest.mark.parametrize("fault", ["no scores", "no version", "short values", "repeated class", "wrong dtype"])
+async def test_broken_answers(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str], fault: str
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        response = answer(request, classes if fault != "repeated class" else ["happy"] * 7)
+        if fault == "no scores":
+            del response.outputs["scores"]
+        elif fault == "no version":
+            response.model_spec.ClearField("version")
+        elif fault == "short values":
+            del response.outputs["scores"].float_val[3:]
+        elif fault == "wrong dtype":
+            response.outputs["scores"].dtype = pb.DT_STRING
+        return response
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        assert_problem(await post(client, face), 502, "bad-model-answer")
+
+
+async def test_classes_are_asked_for_once_per_version(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
+) -> None:
+    newest = 1
+
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        names = classes if newest == 1 else classes[::-1]
+        return answer(request, names, version=newest)
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        for _ in range(3):
+            await post(client, face)
+        assert [list(request.output_filter) for request in fake.requests] == [
+            ["scores", "classes"],
+            ["scores"],
+            ["scores"],
+        ]
+        # A new version takes over between two requests: its scores must not get the old one's names.
+        newest = 2
+        fake.requests.clear()
+        body = (await post(client, face)).json()
+        assert body["model"]["version"] == 2
+        assert list(body["faces"][0]["probabilities"]) == classes[::-1]
+        assert [list(request.output_filter) for request in fake.requests] == [["scores"], ["classes"]]
+        assert fake.requests[1].model_spec.version.value == 2
+        assert list((await post(client, face)).json()["faces"][0]["probabilities"]) == classes[::-1]
+
+
+async def test_all_faces_travel_in_one_call(
+    open_gateway: Callable, fake: FakeModelServer, encode: Callable[..., bytes]
+) -> None:
+    levels = (0, 128, 255)
+    files = [("files", encode(Image.new("L", (48, 48), level))) for level in levels]
+    async with open_gateway(model_server=fake.address) as client:
+        await client.post("/predict/batch?crop=none", files=files, headers={"x-request-id": "abc-1"})
+    [request] = fake.requests
+    tensor = request.inputs["faces"]
+    assert [dim.size for dim in tensor.tensor_shape.dim] == [3, 48, 48, 1]
+    sent = np.frombuffer(tensor.tensor_content, "<f4").reshape(3, 48, 48, 1)
+    for face, level in zip(sent, levels, strict=True):
+        np.testing.assert_allclose(face, level / 127.5 - 1, atol=1e-6)
+    assert fake.metadata["x-request-id"] == "abc-1"
+
+
+async def test_unavailable_is_retried(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        if len(fake.requests) < 3:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+        return answer(request, classes)
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        assert (await post(client, face)).status_code == 200
+    assert len(fake.requests) == 3
+
+
+async def never(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_model_deadline(open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes]) -> None:
+    fake.predict = never
+    async with open_gateway(model_server=fake.address, model_timeout_s=0.1) as client:
+        problem = assert_problem(await post(client, face), 504, "deadline-exceeded")
+        assert "0.1 s" in problem["detail"]
+
+
+async def test_request_deadline(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        # Each call keeps its own deadline; the two that an unknown version needs pass the request's.
+        await asyncio.sleep(0.3)
+        return answer(request, classes, version=2)
+
+    async with open_gateway(model_server=fake.address, model_timeout_s=0.5, request_timeout_s=0.5) as client:
+        assert (await post(client, face)).status_code == 200
+        fake.predict = predict
+        problem = assert_problem(await post(client, face), 504, "deadline-exceeded")
+        assert "0.5 s" in problem["detail"]
+
+
+async def test_nobody_listens(open_gateway: Callable, face: dict[str, bytes], unused_tcp_port: int) -> None:
+    async with open_gateway(model_server=f"127.0.0.1:{unused_tcp_port}") as client:
+        assert_problem(await post(client, face), 503, "model-server-unavailable")
+        assert_problem(await client.get("/models"), 503, "model-server-unavailable")
+        ready = assert_problem(await client.get("/readyz"), 503, "not-ready")
+        assert ready["reason"] == PREFIX + "model-server-unavailable"
+        assert (await client.get("/healthz")).status_code == 200
+        # What is wrong with the image is known without a model.
+        assert_problem(await post(client, {"file": b""}), 400, "unreadable-image")

@@ -1,0 +1,156 @@
+"""All the data of one training: any mixture of Kaggle CSVs and image folders, with FER+ votes where there are some."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faces.contract import CLASSES
+from trainer.data.duplicates import leaked
+from trainer.data.fer2013 import read_fer2013
+from trainer.data.ferplus import read_votes
+from trainer.data.split import SPLITS, Rows, Split, concatenate
+from trainer.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images or votes came from.
+
+    Attributes:
+        name: of the file or folder, without its directory.
+        sha256: hex digest of the file, or of all names and contents in the folder.
+        images: how many it gave.
+    """
+
+    name: str
+    sha256: str
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "sha256": self.sha256, "images": self.images}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Splits by name, in the order of `SPLITS`; only those that have images.
+
+    Attributes:
+        sources: in the order given.
+        votes: the FER+ file, if one was given.
+        leaked: images left out of Training because they also stand in a split that is held out.
+    """
+
+    splits: dict[str, Split]
+    sources: tuple[Source, ...] = ()
+    votes: Source | None = None
+    leaked: int = 0
+
+    def require(self, *names: str) -> tuple[Split, ...]:
+        """These splits.
+
+        Raises:
+            DataError: one of them has no images; names it and the sources.
+        """
+        for name in names:
+            if name not in self.splits:
+                where = Path(", ".join(source.name for source in self.sources) or "the data")
+                raise DataError(where, f"no {name} images; there are: {', '.join(self.splits) or 'none'}")
+        return tuple(self.splits[name] for name in names)
+
+    def without_leaks(self) -> "Dataset":
+        """The same, less the Training images that also stand, pixel for pixel, in PublicTest or PrivateTest.
+
+        A model is judged on those splits; what it was trained on would flatter it. An image that they share, and
+        copies within a split, stay.
+        """
+        if "Training" not in self.splits:
+            return self
+        training = self.splits["Training"]
+        out = leaked(training, [split for name, split in self.splits.items() if name != "Training"])
+        if not out.any():
+            return self
+        splits = {**self.splits, "Training": training.take(~out)}
+        return replace(
+            self,
+            splits={name: split for name, split in splits.items() if len(split)},
+            leaked=self.leaked + int(out.sum()),
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What to write beside a model, ready for JSON.
+
+        `sources` and `votes` (name, sha256, images of each), `sha256` (digest of the pixels, labels and votes of every
+        split: equal for equal data, however it was packed), `public_test_sha256` (of PublicTest's pixels and labels
+        alone), `training_images`, `leaked`.
+        """
+        digest, public_test = hashlib.sha256(), hashlib.sha256()
+        for name, split in self.splits.items():
+            digest.update(f"{name} {len(split)} {split.votes is not None}\n".encode())
+            for array in (split.images, split.labels, split.votes):
+                if array is not None:
+                    digest.update(np.ascontiguousarray(array).data)
+            if name == "PublicTest":
+                for array in (split.images, split.labels):
+                    public_test.update(np.ascontiguousarray(array).data)
+        return {
+            "sources": [source.to_json() for source in self.sources],
+            "votes": self.votes.to_json() if self.votes else None,
+            "sha256": digest.hexdigest(),
+            "public_test_sha256": public_test.hexdigest(),
+            "training_images": len(self.splits["Training"]) if "Training" in self.splits else 0,
+            "leaked": self.leaked,
+        }
+
+
+def load(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
+    """Read all sources and leave out of Training what also stands in a split that is held out.
+
+    Args:
+        sources: Kaggle CSVs (plain, .gz, .zip; see `fer2013`) and folders of images (see `folder`), in any mixture.
+        classes: class folder names that are not ours -> ours.
+        votes: FER+'s fer2013new.csv, row for row beside the first CSV of `sources`. Other faces have no votes.
+
+    Raises:
+        DataError: a source cannot be trusted; names file, line where there is one, and reason.
+        ConfigError: `classes` maps to a class that does not exist.
+    """
+    return read(sources, classes=classes, votes=votes).without_leaks()
+
+
+def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
+    """As `load`, but with every image that the sources hold."""
+    classes = classes or {}
+    for foreign, ours in classes.items():
+        if ours not in CLASSES:
+            raise ConfigError(f"class map {foreign}={ours}: {ours!r} is not one of {', '.join(CLASSES)}")
+    parts: dict[str, list[Split]] = {name: [] for name in SPLITS}
+    found: list[Source] = []
+    voted: Source | None = None
+    for path in sources:
+        folder = path.is_dir()
+        rows = _read_folder(path, classes) if folder else read_fer2013(path)
+        name = path.resolve().name
+        found.append(Source(name, rows.sha256, len(rows.labels)))
+        split = Split(rows.images, rows.labels)
+        if votes is not None and voted is None and not folder:
+            shares, digest = read_votes(votes, rows, name)
+            voted = Source(votes.name, digest, len(shares))
+            split = replace(split, votes=shares)
+        for index, split_name in enumerate(SPLITS):
+            if (mask := rows.splits == index).any():
+                parts[split_name].append(split.take(mask))
+    if votes is not None and voted is None:
+        raise DataError(votes, "FER+ votes go row by row with a Kaggle CSV, and none was given")
+    splits = {name: concatenate(some) for name, some in parts.items() if some}
+    return Dataset(splits, tuple(found), voted)
+
+
+def _read_folder(path: Path, classes: Mapping[str, str]) -> Rows:
+    # Pillow and OpenCV are needed for folders only, and the names above by modules that read no image.
+    from trainer.data.folder import read_folder
+
+    return read_folder(path, classes)

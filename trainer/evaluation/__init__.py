@@ -1,0 +1,8 @@
+"""How good a model is.
+
+predictor      a SavedModel, or a model server, that answers with scores
+metrics        accuracy, calibration, tests
+evaluate       one or two models on one split
+measured_cost  operations and milliseconds
+figures        the report: tables and plots
+"""

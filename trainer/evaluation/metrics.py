@@ -1,0 +1,186 @@
+"""Metrics of predicted scores against labels, how certain they are, and whether two models differ.
+
+Every interval is the percentile bootstrap's at 95 % (Efron and Tibshirani 1993, chapter 13).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.contract import CLASSES
+
+RESAMPLES = 10_000
+BINS = 15  # as in Guo et al. 2017
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Classification metrics; every figure is a fraction of 1 except `log_loss` (nats).
+
+    Attributes:
+        accuracy: share of faces whose top class is the label.
+        macro_f1: mean over classes of the harmonic mean of precision and recall; a class never predicted counts 0.
+        log_loss: mean negative log-likelihood of the label.
+        precision, recall: per class; 0 where undefined.
+        confusion: counts, row = label, column = prediction.
+    """
+
+    count: int
+    accuracy: float
+    macro_f1: float
+    log_loss: float
+    precision: dict[str, float]
+    recall: dict[str, float]
+    confusion: list[list[int]]
+
+    @property
+    def f1(self) -> dict[str, float]:
+        """Harmonic mean of precision and recall per class; 0 where both are."""
+        pairs = {name: (value, self.recall[name]) for name, value in self.precision.items()}
+        return {name: 2 * p * r / max(p + r, 1e-12) for name, (p, r) in pairs.items()}
+
+    @property
+    def support(self) -> dict[str, int]:
+        """Number of faces labelled with each class."""
+        return {name: sum(row) for name, row in zip(self.precision, self.confusion, strict=True)}
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence (the top class's score) against accuracy, in bins of equal width.
+
+    Attributes:
+        edges: float64 [B + 1], from 0 to 1; bin b holds confidences in (edges[b], edges[b + 1]].
+        count: int64 [B].
+        confidence, accuracy: float64 [B], means over each bin; 0 where it is empty.
+    """
+
+    edges: NDArray[np.float64]
+    count: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error (Guo et al. 2017, equation 3), a fraction of 1."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float((self.count * gaps).sum() / self.count.sum())
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: values.tolist() for name, values in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two models, A and B, on the same faces.
+
+    Attributes:
+        only_a, only_b: faces that one of the two gets right and the other wrong (McNemar's b and c).
+        difference: accuracy of A minus accuracy of B.
+        interval: of the difference, from resampling faces and not models.
+        p_value: two-sided exact McNemar test of equal accuracy.
+        mid_p: the same, counting half the probability of the observed outcome: less conservative (Fagerland et al.
+            2013).
+    """
+
+    count: int
+    only_a: int
+    only_b: int
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    mid_p: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Row-wise softmax, [N, C] -> [N, C], shifted by the row maximum so that it cannot overflow."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return scores
+
+
+def score(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> Metrics:
+    """Metrics of scores float32 [N, 7] (rows sum to 1) against labels, integers [N], N at least 1."""
+    count, classes = scores.shape
+    predicted = scores.argmax(axis=1)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    hits = confusion.diagonal()
+    precision = hits / np.maximum(confusion.sum(axis=0), 1)
+    recall = hits / np.maximum(confusion.sum(axis=1), 1)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    likelihood = np.maximum(scores[np.arange(count), labels], np.finfo(np.float32).tiny)
+    return Metrics(
+        count=count,
+        accuracy=float(hits.sum() / count),
+        macro_f1=float(f1.mean()),
+        log_loss=float(-np.log(likelihood).mean()),
+        precision=dict(zip(CLASSES, map(float, precision), strict=True)),
+        recall=dict(zip(CLASSES, map(float, recall), strict=True)),
+        confusion=confusion.tolist(),
+    )
+
+
+def accuracy_interval(correct: NDArray[np.bool_], *, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the accuracy.
+
+    Drawing N faces with replacement draws a binomial number of correct ones, which is drawn here without the detour.
+
+    Args:
+        correct: bool [N], N at least 1. Where all or none are correct, the interval is a point.
+    """
+    hits = np.random.default_rng(seed).binomial(len(correct), correct.mean(), RESAMPLES)
+    return _percentiles(hits / len(correct))
+
+
+def reliability(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]], *, bins: int = BINS) -> Reliability:
+    """Bin scores float32 [N, C] (rows sum to 1) by confidence, against labels [N]."""
+    confidence = scores.max(axis=1).astype(np.float64)
+    correct = scores.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    # Only inner edges: a confidence that rounding put at 1.0000001 belongs to the last bin.
+    index = np.digitize(confidence, edges[1:-1], right=True)
+    count = np.bincount(index, minlength=bins)
+    sums = (np.bincount(index, values, minlength=bins) for values in (confidence, correct))
+    return Reliability(edges, count, *(total / np.maximum(count, 1) for total in sums))
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_], *, seed: int = 0) -> Paired:
+    """McNemar's test (1947) of whether two models are equally accurate, from where each is correct.
+
+    Given the faces on which they disagree, equal models are each right on a binomial half of them. The test is that of
+    the binomial, exact for any number of faces.
+
+    Args:
+        a, b: bool [N], correctness of each model on the same faces in the same order.
+    """
+    from scipy.stats import binom, binomtest
+
+    count = len(a)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    disagreements, fewer = only_a + only_b, min(only_a, only_b)
+    mid_p = 2 * binom.cdf(fewer, disagreements, 0.5) - binom.pmf(fewer, disagreements, 0.5)
+    shares = np.array([only_a, only_b, count - disagreements]) / count
+    drawn = np.random.default_rng(seed).multinomial(count, shares, RESAMPLES)
+    return Paired(
+        count=count,
+        only_a=only_a,
+        only_b=only_b,
+        difference=(only_a - only_b) / count,
+        interval=_percentiles((drawn[:, 0] - drawn[:, 1]) / count),
+        p_value=float(binomtest(only_a, disagreements).pvalue) if disagreements else 1.0,
+        mid_p=float(mid_p),
+    )
+
+
+def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,142 @@
+"""Write trained models as a version that TensorFlow Serving loads: the project's model contract."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from faces.contract import SIDE
+from trainer.ensemble.combination import Combination, Member
+from trainer.errors import ExportError
+from trainer.export.model_card import model_card
+
+# Largest difference of a score between Keras and the SavedModel.
+TOLERANCE = 1e-4
+TOLERANCE_HALF = 1e-2
+
+
+def require_tensorflow() -> None:
+    """Refuse to start what ends in an export on another Keras backend.
+
+    Raises:
+        ExportError: Keras runs on another backend than TensorFlow.
+    """
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ExportError(
+            f"only Keras on TensorFlow writes SavedModels, and this is Keras on {backend}; set KERAS_BACKEND=tensorflow"
+        )
+
+
+def export(
+    model: keras.Model | Combination,
+    name: str,
+    repository: Path,
+    facts: Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> Path:
+    """Write `model` as the next free version of `name`.
+
+    The version is built in a hidden sibling directory and renamed, so that a server that watches the repository finds
+    it whole or not at all.
+
+    Args:
+        model: Keras model, faces -> logits; or several of them as a combination, which becomes one SavedModel with
+            weights, mirroring and temperature baked in.
+        name: model name, a directory of the repository.
+        repository: the model repository.
+        facts: what metrics.json and the model card report: config, metrics, data, versions (see `model_card`).
+        half: store kernels as float16, to halve the size.
+
+    Returns:
+        The new version's directory. Its metrics.json has `facts`, and under `export` what the file itself is:
+        `storage` (type of the kernels on disk), `bytes`, `largest_score_difference` from Keras.
+
+    Raises:
+        ExportError: another backend than TensorFlow; or the SavedModel answers otherwise than the Keras models (by more
+            than 1e-4 of a score, 1e-2 with `half`), or the repository cannot be written.
+    """
+    require_tensorflow()
+    import tensorflow as tf
+
+    combination = model if isinstance(model, Combination) else Combination([Member(model)])
+    home = repository / name
+    partial = home / f".partial-{os.getpid()}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(home)
+        return _write(combination, name, partial, facts, half)
+    except (OSError, tf.errors.OpError) as error:
+        raise ExportError(f"{home}: cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(combination: Combination, name: str, partial: Path, facts: Mapping[str, Any], half: bool) -> Path:
+    from trainer.export.graph import Servable, write_warmup
+
+    home = partial.parent
+    Servable(combination, half=half).save(partial)
+    difference = _check(combination, partial, TOLERANCE_HALF if half else TOLERANCE)
+    write_warmup(partial, name)
+    facts = {
+        **facts,
+        "export": {
+            "storage": "float16" if half else "float32",
+            "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
+            "largest_score_difference": difference,
+        },
+    }
+    (partial / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    while True:
+        version = next_version(home)
+        (partial / "README.md").write_text(model_card(name, version, facts), encoding="utf-8")
+        try:
+            # Fails rather than replaces where another export took the number in the meantime.
+            return partial.rename(home / str(version))
+        except OSError:
+            if not (home / str(version)).exists():
+                raise
+
+
+def _remove_abandoned(home: Path) -> None:
+    # What exports that were killed left; a process that still runs may be writing its own.
+    for partial in home.glob(".partial-*"):
+        try:
+            os.kill(int(partial.name.removeprefix(".partial-")), 0)
+        except (ValueError, ProcessLookupError):
+            shutil.rmtree(partial, ignore_errors=True)
+        except PermissionError:
+            continue
+
+
+def exported(facts: Mapping[str, Any], home: Path) -> Path | None:
+    """The version in a model's directory that was exported with just these facts; None if there is none."""
+    written = json.loads(json.dumps(facts))
+    for file in sorted(home.glob("*/metrics.json")):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if file.parent.name.isdecimal() and {key: found.get(key) for key in written} == written:
+            return file.parent
+    return None
+
+
+def next_version(home: Path) -> int:
+    """One more than the largest version in a model's directory; versions only grow. 1 for an empty one."""
+    return 1 + max((int(child.name) for child in home.iterdir() if child.name.isdecimal()), default=0)
+
+
+def _check(combination: Combination, directory: Path, tolerance: float) -> float:
+    import tensorflow as tf
+
+    faces = np.random.default_rng(0).uniform(-1, 1, (16, SIDE, SIDE, 1)).astype(np.float32)
+    signature = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    served = signature(faces=tf.constant(faces))["scores"].numpy()
+    worst = float(np.abs(served - combination.scores(faces)).max())
+    if not worst < tolerance:
+        raise ExportError(f"the SavedModel's scores differ from the model's by {worst:.2g}; nothing was exported")
+    return worst

@@ -1,0 +1,13 @@
+"""Training one network.
+
+config      what a training is told, from YAML and --set
+fit         the training itself
+batches     what it is fed
+augment     how faces are varied
+losses      what it minimises
+optimizers  and how
+ema         averaged weights
+callbacks   what happens after each epoch
+checkpoint  what a killed training goes on from
+loggers     log.csv, TensorBoard, the bar
+"""

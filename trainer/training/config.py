@@ -1,0 +1,151 @@
+"""A training run as data: one YAML file per published model, any key overridden on the command line."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from faces.contract import SIDE
+from trainer.errors import ConfigError
+from trainer.training.augment import AugmentConfig
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+class DistillConfig(BaseModel):
+    """How much a student listens to its teacher (Hinton, Vinyals & Dean 2015). Only `distill` reads it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(default=3.0, gt=0)
+    """Divides both sides' logits: the higher, the more of the teacher's ranking of the wrong classes is seen."""
+    weight: float = Field(default=0.7, ge=0, le=1)
+    """Share of the teacher in the loss; the labels have the rest."""
+    views: Literal[1, 2] = 2
+    """The teacher sees each image as it is (1), or that and its mirror, averaged (2)."""
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides what a run computes, apart from the data. An unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    """A name in `trainer.networks.networks.MODELS`."""
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of that model."""
+    epochs: int = Field(default=40, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many epochs without a better validation accuracy; null: never."""
+    batch_size: int = Field(default=128, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """At the end of the warm-up; cosine decay to zero from there (Loshchilov & Hutter 2017)."""
+    weight_decay: float = Field(default=0.02, ge=0)
+    """Decoupled, AdamW and SGD only (Loshchilov & Hutter 2019), on kernels alone; Adam refuses any but 0."""
+    warmup_epochs: float = Field(default=2, ge=0)
+    """Epochs in which the learning rate rises linearly from zero."""
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    class_weights: bool = False
+    """Weigh a face by the inverse frequency of its class; the mean weight of a training face is 1."""
+    ferplus: float = Field(default=0.0, ge=0, le=1)
+    """Share of the FER+ votes in a face's target, the label having the rest; a face without votes keeps its label."""
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    """Decay per step of the exponential moving average of the weights, which is what is evaluated and exported."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest global norm of a gradient."""
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """What the layers compute in while training; weights, evaluation and export are float32 either way."""
+    sides: dict[int, int] = Field(default_factory=dict)
+    """From an epoch on, counted from 1, the side of the training faces in pixels: `{1: 32, 25: 48}`. Smaller ones cost
+    by their area, and the network need not see detail before it knows the outlines (Tan & Le 2021, section 4). The
+    faces that it is judged on stay 48x48. Empty: those of the training too."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig())
+    distill: DistillConfig = Field(default_factory=lambda: DistillConfig())
+
+    @model_validator(mode="after")
+    def _sides_are_a_schedule(self) -> Self:
+        if not self.sides:
+            return self
+        if min(self.sides) != 1 or max(self.sides) > self.epochs:
+            raise ValueError(f"sides: the epochs must begin at 1 and stay within the {self.epochs} of the training")
+        # A network of four stages halves its maps four times; where a half is not whole, its shortcuts do not fit.
+        if any(side % 16 or not 16 <= side <= SIDE for side in self.sides.values()):
+            raise ValueError(f"sides: a side must be 16, 32 or {SIDE}")
+        if self.sides[max(self.sides)] != SIDE:
+            raise ValueError(f"sides: the last side must be {SIDE}, the one that the network is used at")
+        return self
+
+    @property
+    def smallest_side(self) -> int:
+        """Side of the smallest faces of the training."""
+        return min(self.sides.values(), default=SIDE)
+
+    def side(self, epoch: int) -> int:
+        """Side of the training faces in an epoch, counted from 0."""
+        begun = [first for first in self.sides if first <= epoch + 1]
+        return self.sides[max(begun)] if begun else SIDE
+
+
+def published(name: str) -> Path:
+    """The YAML file of a published model.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    known = {path.stem: path for path in CONFIGS.glob("*.yaml")}
+    if name not in known:
+        raise ConfigError(f"no published model {name!r}; known: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def load_config(path: Path, overrides: list[str]) -> TrainConfig:
+    """Read a YAML config and apply overrides.
+
+    Args:
+        path: YAML file of `TrainConfig` keys.
+        overrides: `key=value` each, dotted for nested keys (`augment.flip=0`); values are read as YAML.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type or value out of range; each one named.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: not a mapping of keys to values")
+    for override in overrides:
+        _apply(values, override)
+    try:
+        config = TrainConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)
+        )
+        raise ConfigError(f"{path}: {problems}") from error
+    if config.optimizer == "adam" and config.weight_decay:
+        raise ConfigError(f"{path}: weight_decay: Adam has none; use adamw, or set it to 0")
+    return config
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"override {override!r} is not key=value")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {parent!r} has no keys of its own")
+    try:
+        values[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The effective config as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
