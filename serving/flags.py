@@ -1,16 +1,16 @@
 """Command line of `python -m serving`: the subset of tensorflow_model_server's flags that it implements.
 
-Same names and defaults, so that one argument list starts either server. Free of TensorFlow: a mistyped flag
-is answered at once.
+Same names and defaults, so that one argument list starts either server. Free of TensorFlow, so that a mistyped flag is
+answered at once.
 """
-
-from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
+
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,9 @@ class _OneLineParser(argparse.ArgumentParser):
 
 
 def _boolean(text: str) -> bool:
-    match text.lower():
-        case "true" | "1":
-            return True
-        case "false" | "0":
-            return False
-    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    if text.lower() not in BOOLEANS:
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    return BOOLEANS[text.lower()]
 
 
 def _seconds(text: str) -> int:
@@ -59,46 +56,39 @@ def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="python -m serving",
         description="Development model server: TensorFlow Serving's gRPC services on the TensorFlow runtime.",
+        epilog="python -m serving promote, rollback, apply or check, each with its own --help, is for running servers.",
+        argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     models = parser.add_mutually_exclusive_group(required=True)
     models.add_argument("--model_config_file", type=Path, metavar="FILE", help="text proto ModelServerConfig")
     models.add_argument("--model_base_path", metavar="DIR", help="absolute path of one model's versions")
-    parser.add_argument("--model_name", help="name of the model in --model_base_path (default: default)")
-    parser.add_argument("--host", default=Options.host, help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=Options.port,
-        help="gRPC port, 0 for any free one (default: %(default)s)",
-    )
-    parser.add_argument("--rest_api_port", help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--model_name", help="name of the model in --model_base_path (default: default)")
+    add("--host", help=f"address to listen on (default: {Options.host})")
+    add("--port", type=_port, help=f"gRPC port, 0 for any free one (default: {Options.port})")
+    add("--rest_api_port", help=argparse.SUPPRESS)
     for name, meaning in (
-        ("model_config_file_poll_wait_seconds", "between two reads of --model_config_file, 0: read once"),
-        ("file_system_poll_wait_seconds", "between two looks for new versions, 0: look once"),
+        ("model_config_file_poll_wait_seconds", "between two reads of --model_config_file, 0: read once (default: 0)"),
+        ("file_system_poll_wait_seconds", "between two looks for new versions, 0: look once (default: 1)"),
     ):
-        default = int(getattr(Options, name))
-        text = f"seconds {meaning} (default: {default})"
-        parser.add_argument(f"--{name}", type=_seconds, default=default, metavar="N", help=text)
+        add(f"--{name}", type=_seconds, metavar="N", help=f"seconds {meaning}")
     for name, meaning in (
         ("allow_version_labels_for_unavailable_models", "let a new label point at a version not loaded yet"),
         ("enable_grpc_healthcheck_service", "serve grpc.health.v1.Health"),
     ):
-        parser.add_argument(
-            f"--{name}", type=_boolean, nargs="?", const=True, default=False, metavar="BOOL", help=meaning
-        )
+        add(f"--{name}", type=_boolean, nargs="?", const=True, metavar="BOOL", help=meaning)
     return parser
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
     """Options from `arguments` (default: sys.argv). A mistake is one line on stderr and exit status 2."""
     parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.rest_api_port is not None:
+    given = vars(parser.parse_args(arguments))
+    if "rest_api_port" in given:
         parser.error("--rest_api_port is not supported: this development server speaks gRPC only")
-    if given.model_config_file is not None and given.model_name is not None:
+    if "model_config_file" in given and "model_name" in given:
         parser.error("--model_name goes with --model_base_path; --model_config_file names its own models")
-    if given.model_config_file is None and given.model_config_file_poll_wait_seconds:
+    if "model_config_file" not in given and given.get("model_config_file_poll_wait_seconds"):
         parser.error("--model_config_file_poll_wait_seconds needs --model_config_file")
-    values = {name: value for name, value in vars(given).items() if name != "rest_api_port" and value is not None}
-    return Options(**values)
+    return Options(**given)

@@ -1,7 +1,5 @@
 """Predict, GetModelMetadata and GetModelStatus against one server with a model in two versions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The gRPC services of the development model server, over tensorflow-serving-api's messages."""
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Callable
@@ -17,15 +15,18 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import config
 from serving.errors import ServingError, as_serving_error, invalid_argument
 from serving.manager import ModelManager, unavailable
+from serving.models_config import servable_models
 from serving.savedmodel import signature_name
+from wire import serving_pb2 as pb
 
 log = logging.getLogger(__name__)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+# gRPC sends the message in a trailer, whose default limit is 8 KiB; TensorFlow Serving cuts at the same length.
+MESSAGE_LIMIT = 1024
 
 _SIGNATURE_DEF = "signature_def"
 
@@ -42,9 +43,11 @@ def _rpc(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any, grpc.Service
             return handler(service, request)
         except Exception as error:
             failure = as_serving_error(error)
-            if failure is not error:
+            if failure.code is grpc.StatusCode.INTERNAL:
                 log.exception("%s failed", handler.__name__)
-        return context.abort(failure.code, failure.details)
+        message = str(failure)
+        cut = message[:MESSAGE_LIMIT] + "...TRUNCATED"
+        return context.abort(failure.code, message if len(message) <= MESSAGE_LIMIT else cut)
 
     return call
 
@@ -55,8 +58,11 @@ def _model_spec(request: Any) -> Any:
     return request.model_spec
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
-    """Predict and GetModelMetadata; Classify, Regress and MultiInference stay UNIMPLEMENTED."""
+class Services(
+    prediction_service_pb2_grpc.PredictionServiceServicer,  # type: ignore[misc]
+    model_service_pb2_grpc.ModelServiceServicer,  # type: ignore[misc]
+):
+    """PredictionService and ModelService. Classify, Regress and MultiInference stay UNIMPLEMENTED."""
 
     def __init__(self, manager: ModelManager) -> None:
         self._manager = manager
@@ -64,15 +70,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
     @_rpc
     def Predict(self, request: Any) -> Any:  # noqa: N802
         spec = _model_spec(request)
-        with self._manager.acquire(spec.name, **_version_choice(spec)) as (version, model):
+        with self._manager.acquire(spec) as (version, model):
             outputs = model.predict(request)
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = version
-        response.model_spec.signature_name = signature_name(request)
-        for name, tensor in outputs.items():
-            response.outputs[name].CopyFrom(tensor)
-        return response
+        answered = {"name": spec.name, "version": {"value": version}, "signature_name": signature_name(request)}
+        return predict_pb2.PredictResponse(model_spec=answered, outputs=outputs)
 
     @_rpc
     def GetModelMetadata(self, request: Any) -> Any:  # noqa: N802
@@ -82,58 +83,30 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer): 
         for name in request.metadata_field:
             if name != _SIGNATURE_DEF:
                 raise invalid_argument(f"Metadata field {name} is not supported")
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        with self._manager.acquire(spec.name, **_version_choice(spec)) as (version, model):
-            for name, definition in model.signature_defs.items():
-                signatures.signature_def[name].CopyFrom(definition)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = version
+        with self._manager.acquire(spec) as (version, model):
+            signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signature_defs)
+        answered = {"name": spec.name, "version": {"value": version}}
+        response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=answered)
         response.metadata[_SIGNATURE_DEF].Pack(signatures)
         return response
-
-
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
-    """GetModelStatus and HandleReloadConfigRequest."""
-
-    def __init__(self, manager: ModelManager) -> None:
-        self._manager = manager
 
     @_rpc
     def GetModelStatus(self, request: Any) -> Any:  # noqa: N802
         # TensorFlow Serving resolves no label here: a request with one gets every version.
         spec = _model_spec(request)
-        version = spec.version.value if spec.HasField("version") else None
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for found in self._manager.statuses(spec.name, version):
-            entry = response.model_version_status.add(version=found.version, state=int(found.state))
-            if found.error is None:
-                entry.status.SetInParent()
-            else:
-                entry.status.error_code = found.error.number
-                entry.status.error_message = str(found.error)
-        return response
+        statuses = self._manager.statuses(spec.name, spec.version.value if spec.HasField("version") else None)
+        ours = pb.GetModelStatusResponse(model_version_status=statuses)
+        return get_model_status_pb2.GetModelStatusResponse.FromString(ours.SerializeToString())
 
     @_rpc
     def HandleReloadConfigRequest(self, request: Any) -> Any:  # noqa: N802
+        config = pb.ModelServerConfig.FromString(request.config.SerializeToString())
         try:
-            reasons = self._manager.reload(config.from_proto(request.config))
+            reasons = self._manager.reload(servable_models(config))
             if reasons:
                 raise unavailable(reasons)
         except ServingError as error:
             log.error("reload failed: %s: %s", error.code.name, error)
             raise
-        log.info("reloaded: %s", ", ".join(m.name for m in request.config.model_config_list.config) or "no models")
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.SetInParent()
-        return response
-
-
-def _version_choice(spec: Any) -> dict[str, Any]:
-    match spec.WhichOneof("version_choice"):
-        case "version":
-            return {"version": spec.version.value}
-        case "version_label":
-            return {"label": spec.version_label}
-        case _:
-            return {}
+        log.info("reloaded: %s", ", ".join(model.name for model in config.model_config_list.config) or "no models")
+        return model_management_pb2.ReloadConfigResponse(status={})
