@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: serve test lint trainer protos prometheus-rule lock clean
 
 serve: $(VENV)/.serving
-	@$(BIN)/python scripts/serve.py
+	@$(BIN)/python -m scripts.serve
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -14,7 +14,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict api faces serving trainer wire
+	$(BIN)/mypy --strict api faces scripts serving trainer wire
 	$(BIN)/lint-imports
 
 trainer: $(VENV)/.trainer
@@ -27,7 +27,7 @@ protos: $(VENV)/.dev
 
 # The Prometheus Operator's copy of observability/prometheus/rules.yml.
 prometheus-rule: $(VENV)/.dev
-	@$(BIN)/python scripts/prometheus_rule.py
+	@$(BIN)/python -m scripts.prometheus_rule
 
 LOCK = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
 	--no-emit-index-url --custom-compile-command 'make lock' $(ARGS)

@@ -6,31 +6,16 @@ answered at once.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the server was asked to do. Intervals are in seconds; 0 means no polling after the first look."""
-
-    model_config_file: Path | None = None
-    model_name: str = "default"
-    model_base_path: str | None = None
-    host: str = "0.0.0.0"  # noqa: S104 - tensorflow_model_server's own address
-    port: int = 8500
-    model_config_file_poll_wait_seconds: float = 0
-    file_system_poll_wait_seconds: float = 1
-    allow_version_labels_for_unavailable_models: bool = False
-    enable_grpc_healthcheck_service: bool = False
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+def _flag(default: Any, meaning: str, **options: Any) -> Any:
+    """A field of Options, with what argparse needs to know about its flag."""
+    return field(default=default, metadata={"help": meaning, **options})
 
 
 def _boolean(text: str) -> bool:
@@ -52,7 +37,38 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+_SECONDS: dict[str, Any] = {"type": _seconds, "metavar": "N"}
+_BOOLEAN: dict[str, Any] = {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the server was asked to do. Intervals are in seconds; 0 means no polling after the first look."""
+
+    model_config_file: Path | None = _flag(None, "text proto ModelServerConfig", type=Path, metavar="FILE")
+    model_base_path: str | None = _flag(None, "absolute path of one model's versions", metavar="DIR")
+    model_name: str = _flag("default", "name of the model in --model_base_path")
+    host: str = _flag("0.0.0.0", "address to listen on")  # noqa: S104 - tensorflow_model_server's own address
+    port: int = _flag(8500, "gRPC port, 0 for any free one", type=_port)
+    model_config_file_poll_wait_seconds: float = _flag(
+        0, "seconds between two reads of --model_config_file, 0: read once", **_SECONDS
+    )
+    file_system_poll_wait_seconds: float = _flag(
+        1, "seconds between two looks for new versions, 0: look once", **_SECONDS
+    )
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        False, "let a new label point at a version not loaded yet", **_BOOLEAN
+    )
+    enable_grpc_healthcheck_service: bool = _flag(False, "serve grpc.health.v1.Health", **_BOOLEAN)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """Options from `arguments` (default: sys.argv). A mistake is one line on stderr and exit status 2."""
     parser = _OneLineParser(
         prog="python -m serving",
         description="Development model server: TensorFlow Serving's gRPC services on the TensorFlow runtime.",
@@ -61,29 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     models = parser.add_mutually_exclusive_group(required=True)
-    models.add_argument("--model_config_file", type=Path, metavar="FILE", help="text proto ModelServerConfig")
-    models.add_argument("--model_base_path", metavar="DIR", help="absolute path of one model's versions")
-    add = parser.add_argument
-    add("--model_name", help="name of the model in --model_base_path (default: default)")
-    add("--host", help=f"address to listen on (default: {Options.host})")
-    add("--port", type=_port, help=f"gRPC port, 0 for any free one (default: {Options.port})")
-    add("--rest_api_port", help=argparse.SUPPRESS)
-    for name, meaning in (
-        ("model_config_file_poll_wait_seconds", "between two reads of --model_config_file, 0: read once (default: 0)"),
-        ("file_system_poll_wait_seconds", "between two looks for new versions, 0: look once (default: 1)"),
-    ):
-        add(f"--{name}", type=_seconds, metavar="N", help=f"seconds {meaning}")
-    for name, meaning in (
-        ("allow_version_labels_for_unavailable_models", "let a new label point at a version not loaded yet"),
-        ("enable_grpc_healthcheck_service", "serve grpc.health.v1.Health"),
-    ):
-        add(f"--{name}", type=_boolean, nargs="?", const=True, metavar="BOOL", help=meaning)
-    return parser
-
-
-def parse(arguments: Sequence[str] | None = None) -> Options:
-    """Options from `arguments` (default: sys.argv). A mistake is one line on stderr and exit status 2."""
-    parser = _parser()
+    for one in fields(Options):
+        place, default = (models, "") if one.default is None else (parser, f" (default: {one.default})")
+        place.add_argument(f"--{one.name}", **{**one.metadata, "help": one.metadata["help"] + default})
+    parser.add_argument("--rest_api_port", help=argparse.SUPPRESS)
     given = vars(parser.parse_args(arguments))
     if "rest_api_port" in given:
         parser.error("--rest_api_port is not supported: this development server speaks gRPC only")

@@ -30,17 +30,17 @@ Servers = Annotated[
     list[str] | None, typer.Option("--server", help="host:port of a model server's gRPC; repeat it for every replica.")
 ]
 Overlay = Annotated[str | None, typer.Option(help="A directory of k8s/overlays, or another kustomization's.")]
-Context = Annotated[str | None, typer.Option(help="With --overlay: of the kubeconfig. [default: the current one]")]
+Context = Annotated[str | None, typer.Option(help="With --overlay: of the kubeconfig. (default: the current one)")]
 Config = Annotated[
     Path | None,
     typer.Option(
-        help="The servers' models.config, as they see its base paths; replaced in the end. [default: what `make serve`"
-        " runs, .run/models.config; with --overlay what it is made of, serving/models.config]"
+        help="The servers' models.config, as they see its base paths; replaced in the end. (default: what `make serve`"
+        " runs, .run/models.config; with --overlay what it is made of, serving/models.config)"
     ),
 ]
 Label = Annotated[str, typer.Option(help="The label to move.")]
 Timeout = Annotated[
-    float | None, typer.Option(min=0.1, help="Seconds that each step may take. [default: 60; with --overlay 180]")
+    float | None, typer.Option(min=0.1, help="Seconds that each step may take. (default: 60; with --overlay 180)")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, show what would change, and change nothing.")]
 Repository = Annotated[Path, typer.Option(help="The model repository that the image is built from.")]

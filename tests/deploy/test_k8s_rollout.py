@@ -1,4 +1,4 @@
-"""`python -m serving` with --overlay moves labels and rolls experiments, on real servers behind a stand-in for kubectl."""
+"""`python -m serving` with --overlay: labels and experiments, on real servers behind a stand-in for kubectl."""
 
 import json
 import os
@@ -193,10 +193,8 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     """run(command, arguments...): exit status, standard output and error. The overlay and the config are given."""
 
     def call(command: str, *arguments: str) -> tuple[int, str, str]:
-        places = [
-            f"--overlay={site.overlay}",
-            *([f"--config={site.config}"] if command in ("promote", "rollback") else []),
-        ]
+        edited = [f"--config={site.config}"] if command in ("promote", "rollback") else []
+        places = [f"--overlay={site.overlay}", *edited]
         monkeypatch.setattr(sys, "argv", ["serving", command, *arguments, *places])
         with pytest.raises(SystemExit) as end:
             main()

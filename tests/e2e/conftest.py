@@ -40,7 +40,8 @@ class Demo:
             "PYTHONUNBUFFERED": "1",
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "scripts" / "serve.py")],
+            [sys.executable, "-m", "scripts.serve"],
+            cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
