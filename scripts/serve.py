@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from serving import models_config
 from serving.errors import ServingError
@@ -30,12 +29,7 @@ READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
 ROW = "  {:>4}  {:>4}  {:>4}  {:>5}  {:>6}  {:>8}  {:>10}"
 
-Processes = dict[str, subprocess.Popen[bytes]]
-"""What runs, by the name that messages call it."""
-
-
-class StartError(Exception):
-    """The service cannot be started; the message is all that the user needs."""
+Processes = dict[str, subprocess.Popen[bytes]]  # what runs, by the name that messages call it
 
 
 def main() -> int:
@@ -43,19 +37,15 @@ def main() -> int:
     grpc_port = int(os.environ.get("MODEL_SERVER_PORT", "8500"))
     # SIGINT too: a shell that starts this in the background has it ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
-    gateway = {
-        "EMOTION_HOST": HOST,
-        "EMOTION_PORT": str(http_port),
-        "EMOTION_MODEL_SERVER": f"{HOST}:{grpc_port}",
-    }
-    try:
-        for port, variable in ((grpc_port, "MODEL_SERVER_PORT"), (http_port, "EMOTION_PORT")):
-            _require_free(port, variable)
-        RUN.mkdir(exist_ok=True)
-        print(f"starting the model server and the gateway; their logs are in {RUN.name}/", flush=True)
-        # The gateway stops first, because it may still be waiting for the model server's answers.
-        with ExitStack() as stack:
+        signal.signal(number, signal.default_int_handler)
+    gateway = {"EMOTION_HOST": HOST, "EMOTION_PORT": f"{http_port}", "EMOTION_MODEL_SERVER": f"{HOST}:{grpc_port}"}
+    # The gateway stops first, because it may still be waiting for the model server's answers.
+    with ExitStack() as stack:
+        try:
+            for port, variable in ((grpc_port, "MODEL_SERVER_PORT"), (http_port, "EMOTION_PORT")):
+                _require_free(port, variable)
+            RUN.mkdir(exist_ok=True)
+            print(f"starting the model server and the gateway; their logs are in {RUN.name}/", flush=True)
             processes: Processes = {}
             _start("model server", _model_server(grpc_port), {}, processes, stack)
             _start("gateway", [sys.executable, "-m", "api"], gateway, processes, stack)
@@ -64,22 +54,19 @@ def main() -> int:
             while True:
                 _require_running(processes)
                 time.sleep(0.5)
-    except KeyboardInterrupt:
-        return 0
-    except (StartError, ServingError) as error:
-        print(f"make serve: {error}", file=sys.stderr)
-        return 1
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            print("\nstopping")
+            return 0
+        except ServingError as error:
+            print(f"make serve: {error}", file=sys.stderr)
+            return 1
 
 
 def _require_free(port: int, variable: str) -> None:
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:
-        raise StartError(f"port {port} is in use; choose another with {variable}=...") from error
+        raise ServingError(f"port {port} is in use; choose another with {variable}=...") from error
 
 
 def write_models_config(root: Path = ROOT) -> Path:
@@ -150,7 +137,7 @@ def _require_running(processes: Processes) -> None:
             log = _log(name)
             last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2] or "it said nothing"
             status = f"the {name} stopped with exit status {process.returncode}"
-            raise StartError(f"{status}: {last} ({log.relative_to(ROOT)})")
+            raise ServingError(f"{status}: {last} ({log.relative_to(ROOT)})")
 
 
 def _wait_until_ready(port: int, processes: Processes) -> None:
@@ -166,7 +153,7 @@ def _wait_until_ready(port: int, processes: Processes) -> None:
         except OSError as error:
             reason = str(error)
         time.sleep(0.25)
-    raise StartError(f"not ready after {READY_TIMEOUT_S} s: {reason}")
+    raise ServingError(f"not ready after {READY_TIMEOUT_S} s: {reason}")
 
 
 def _show(port: int) -> None:
@@ -176,7 +163,7 @@ def _show(port: int) -> None:
         with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
             answer = json.load(response)
     except OSError as error:
-        raise StartError(f"POST {url} failed: {error}") from error
+        raise ServingError(f"POST {url} failed: {error}") from error
     model, size = answer["model"], answer["image"]
     print(f"\n{PHOTO}, {size['width']}x{size['height']} pixels, by {model['name']} version {model['version']}:\n")
     print(ROW.format("face", "x", "y", "width", "height", "emotion", "confidence"))

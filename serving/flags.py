@@ -13,11 +13,6 @@ from typing import Any, NoReturn
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def _flag(default: Any, meaning: str, **options: Any) -> Any:
-    """A field of Options, with what argparse needs to know about its flag."""
-    return field(default=default, metadata={"help": meaning, **options})
-
-
 def _boolean(text: str) -> bool:
     if text.lower() not in BOOLEANS:
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
@@ -43,23 +38,30 @@ _BOOLEAN: dict[str, Any] = {"type": _boolean, "nargs": "?", "const": True, "meta
 
 @dataclass(frozen=True)
 class Options:
-    """What the server was asked to do. Intervals are in seconds; 0 means no polling after the first look."""
+    """What the server was asked to do. The metadata of a field is what argparse needs to know about its flag."""
 
-    model_config_file: Path | None = _flag(None, "text proto ModelServerConfig", type=Path, metavar="FILE")
-    model_base_path: str | None = _flag(None, "absolute path of one model's versions", metavar="DIR")
-    model_name: str = _flag("default", "name of the model in --model_base_path")
-    host: str = _flag("0.0.0.0", "address to listen on")  # noqa: S104 - tensorflow_model_server's own address
-    port: int = _flag(8500, "gRPC port, 0 for any free one", type=_port)
-    model_config_file_poll_wait_seconds: float = _flag(
-        0, "seconds between two reads of --model_config_file, 0: read once", **_SECONDS
+    model_config_file: Path | None = field(
+        default=None, metadata={"help": "text proto ModelServerConfig", "type": Path, "metavar": "FILE"}
     )
-    file_system_poll_wait_seconds: float = _flag(
-        1, "seconds between two looks for new versions, 0: look once", **_SECONDS
+    model_base_path: str | None = field(
+        default=None, metadata={"help": "absolute path of one model's versions", "metavar": "DIR"}
     )
-    allow_version_labels_for_unavailable_models: bool = _flag(
-        False, "let a new label point at a version not loaded yet", **_BOOLEAN
+    model_name: str = field(default="default", metadata={"help": "name of the model in --model_base_path"})
+    # tensorflow_model_server's own address
+    host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104
+    port: int = field(default=8500, metadata={"help": "gRPC port, 0 for any free one", "type": _port})
+    model_config_file_poll_wait_seconds: float = field(
+        default=0, metadata={"help": "seconds between two reads of --model_config_file, 0: read once", **_SECONDS}
     )
-    enable_grpc_healthcheck_service: bool = _flag(False, "serve grpc.health.v1.Health", **_BOOLEAN)
+    file_system_poll_wait_seconds: float = field(
+        default=1, metadata={"help": "seconds between two looks for new versions, 0: look once", **_SECONDS}
+    )
+    allow_version_labels_for_unavailable_models: bool = field(
+        default=False, metadata={"help": "let a new label point at a version not loaded yet", **_BOOLEAN}
+    )
+    enable_grpc_healthcheck_service: bool = field(
+        default=False, metadata={"help": "serve grpc.health.v1.Health", **_BOOLEAN}
+    )
 
 
 class _OneLineParser(argparse.ArgumentParser):

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from grpc import StatusCode
-
-from serving.errors import ServingError, as_serving_error, failed_precondition, invalid_argument, not_found
+from serving.errors import as_serving_error, failed_precondition, invalid_argument, not_found
 from serving.policy import aspired_versions
 from serving.savedmodel import SavedModel
 from serving.servable import Servable, State, directory_fingerprint
@@ -73,16 +71,16 @@ class ModelManager:
                 raise not_found(f"Could not find version {version} of model {name}")
             if not known:
                 raise not_found(f"Could not find any versions of model {name}")
-            versions = sorted(known, reverse=True) if version is None else [version]
-            return [known[number].status() for number in versions]
+            return [known[v].status() for v in sorted(known, reverse=True) if version in (None, v)]
 
     # Changes
 
-    def reload(self, models: Mapping[str, ModelConfig]) -> dict[str, str]:
+    def reload(self, models: Mapping[str, ModelConfig]) -> str:
         """Replace the whole list of models and return once everything it asks for is AVAILABLE or has failed.
 
         Returns:
-            Model name -> reason, for the models new to the list of which no version became AVAILABLE.
+            Why of models that are new to the list no version became AVAILABLE, in TensorFlow Serving's words; empty if
+            each has one.
 
         Raises:
             ServingError: FAILED_PRECONDITION, and nothing has changed. Labels are applied first, and one points at a
@@ -95,7 +93,8 @@ class ModelManager:
                 added = models.keys() - self._models.keys()
                 self._models = dict(models)
             self._sync()
-            return {name: self._why_unavailable(name) for name in sorted(added) if not self._available(name)}
+            lacking = [f"{{{name}: {self._why(name)}}}" for name in sorted(added) if not self._available(name)]
+            return f"{len(lacking)} model(s) did not become available: {{{', '.join(lacking)}}}" if lacking else ""
 
     def sync(self) -> None:
         """Look at the directories once: load versions that came, unload versions that went."""
@@ -133,8 +132,7 @@ class ModelManager:
         known = self._servables.get(model.name, {})
         fresh = {}
         for version, name in wanted.items():
-            path = Path(model.base_path, name)
-            current = known.get(version)
+            path, current = Path(model.base_path, name), known.get(version)
             if current is None or current.worth_loading(path):
                 fresh[version] = Servable(model.name, version, path)
             elif current.path != path:
@@ -146,7 +144,7 @@ class ModelManager:
 
     def _load(self, servable: Servable) -> None:
         # Taken before the load, so that files which arrive during a failing one count as a change.
-        fingerprint = directory_fingerprint(servable.path)
+        servable.fingerprint = directory_fingerprint(servable.path)
         with self._lock:
             servable.state = State.LOADING
         log.info("loading %s from %s", servable, servable.path)
@@ -157,7 +155,7 @@ class ModelManager:
             # Loading documents no closed set of exceptions, and one bad version must not stop the others.
             failure = as_serving_error(error)
             with self._lock:
-                servable.state, servable.error, servable.fingerprint = State.END, failure, fingerprint
+                servable.state, servable.error = State.END, failure
             log.error("failed to load %s: %s: %s", servable, failure.code.name, failure)
             return
         with self._lock:
@@ -166,13 +164,12 @@ class ModelManager:
         log.info("loaded %s in %.1f s, warm-up requests: %d", servable, seconds, model.warmup_records)
 
     def _unload_others(self, name: str, wanted: set[int]) -> None:
-        for servable in list(self._servables[name].values()):
-            if servable.version in wanted or servable.state not in (State.START, State.AVAILABLE):
-                continue
-            with self._lock:
-                log.info("unloading %s, after %d calls in flight", servable, servable.in_flight)
-                servable.state = State.UNLOADING
-                self._end_if_idle(servable)
+        for version, servable in self._servables[name].items():
+            if version not in wanted and servable.state in (State.START, State.AVAILABLE):
+                with self._lock:
+                    log.info("unloading %s, after %d calls in flight", servable, servable.in_flight)
+                    servable.state = State.UNLOADING
+                    self._end_if_idle(servable)
 
     # Called with the lock held
 
@@ -180,21 +177,20 @@ class ModelManager:
         name, version, label = spec.name, spec.version.value, spec.version_label
         if not name:
             raise invalid_argument("ModelSpec has no name specified.")
-        known = self._servables.get(name, {})
         available = self._available(name)
         match spec.WhichOneof("version_choice"):
             case "version_label":
-                model = self._models.get(name, ModelConfig())
-                if label not in model.version_labels:
+                labels = self._models.get(name, ModelConfig()).version_labels
+                if label not in labels:
                     raise invalid_argument(f"Unrecognized servable version label: {label}")
-                version = model.version_labels[label]
+                version = labels[label]
             case None if not available:
                 raise not_found(f"Servable not found for request: Latest({name})")
             case None:
                 version = max(available)
         if version not in available:
             raise not_found(f"Servable not found for request: Specific({name}, {version})")
-        return known[version]
+        return self._servables[name][version]
 
     @staticmethod
     def _end_if_idle(servable: Servable) -> None:
@@ -217,7 +213,7 @@ class ModelManager:
     def _available(self, name: str) -> set[int]:
         return {known.version for known in self._servables.get(name, {}).values() if known.state == State.AVAILABLE}
 
-    def _why_unavailable(self, name: str) -> str:
+    def _why(self, name: str) -> str:
         failures = [f"version {s.version}: {s.error}" for s in self._servables.get(name, {}).values() if s.error]
         return "; ".join(failures) or self._complaints.get(name) or "nothing was loaded"
 
@@ -226,9 +222,3 @@ class ModelManager:
         if message and self._complaints.get(subject) != message:
             log.warning("%s", message)
         self._complaints[subject] = message
-
-
-def unavailable(reasons: Mapping[str, str]) -> ServingError:
-    """The error for `reload`'s answer, with TensorFlow Serving's code."""
-    listed = ", ".join(f"{{{name}: {reason}}}" for name, reason in reasons.items())
-    return ServingError(f"{len(reasons)} model(s) did not become available: {{{listed}}}", StatusCode.UNKNOWN)

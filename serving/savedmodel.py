@@ -116,7 +116,7 @@ def _decode_input(name: str, proto: Any, info: Any) -> Any:
     except ValueError as error:
         raise invalid_argument(f'input "{name}": {error}') from error
     if not shape.is_fully_defined() or not shape.is_compatible_with(expected):
-        raise invalid_argument(f'input "{name}" has shape {_shape(shape)}, expected {_shape(expected)}')
+        raise invalid_argument(f'input "{name}" has shape {shape}, expected {expected}')
     # A few repeated values may stand for a whole tensor (TensorProto repeats the last one), so the size
     # claimed is not bounded by the size received.
     size = shape.num_elements() * tf.dtypes.as_dtype(info.dtype).size
@@ -143,12 +143,6 @@ def _output_names(definition: Any, output_filter: Any) -> list[str]:
 
 def _names(names: set[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _shape(shape: Any) -> str:
-    if shape.rank is None:
-        return "of unknown rank"
-    return "[" + ",".join("?" if size is None else str(size) for size in shape) + "]"
 
 
 def _dtype(number: int) -> str:

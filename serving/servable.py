@@ -1,6 +1,5 @@
 """One version of one model on its way through START, LOADING, AVAILABLE, UNLOADING and END."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,18 +44,13 @@ class Servable:
 
 
 def directory_fingerprint(path: Path) -> frozenset[tuple[str, int, int]]:
-    """(path, size in bytes, change time in ns) of every file under `path`; empty where nothing can be read.
+    """(path, size in bytes, change time in ns) of all that is under `path`; empty where it cannot be read.
 
     It differs once somebody has written to the directory or mended its permissions: hence the change time and not the
     modification time.
     """
-    found = set()
-    for folder, _, files in os.walk(path):
-        for name in files:
-            file = Path(folder, name)
-            try:
-                stat = file.stat()
-            except OSError:
-                continue  # removed since it was listed: another fingerprint anyway
-            found.add((str(file), stat.st_size, stat.st_ctime_ns))
-    return frozenset(found)
+    try:
+        found = [(str(file), file.stat()) for file in path.rglob("*")]
+    except OSError:
+        return frozenset()  # something was removed since it was listed: another fingerprint anyway
+    return frozenset((file, stat.st_size, stat.st_ctime_ns) for file, stat in found)

@@ -15,7 +15,7 @@ from serving.flags import Options
 from serving.manager import ModelManager
 from serving.savedmodel import MAX_MESSAGE_BYTES
 from serving.services import MODEL_SERVICE, PREDICTION_SERVICE, Services
-from wire.serving_pb2 import ModelConfig, ModelServerConfig
+from wire.serving_pb2 import ModelConfig, ModelConfigList, ModelServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ModelServer:
         """
         with ports.reserve(self.options.host, self.options.port) as held:
             self.port = held.getsockname()[1]
-            self._reload(self._read_models())
+            self._reload_if_changed()
         address = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
         try:
             self._grpc.add_insecure_port(f"{address}:{self.port}")
@@ -93,25 +93,17 @@ class ModelServer:
         if self.options.model_config_file is not None:
             config = models_config.read(self.options.model_config_file)
             return models_config.servable_models(config.proto, f"{config.path}: ")
-        proto = ModelServerConfig()
-        proto.model_config_list.config.add(
-            name=self.options.model_name,
-            base_path=self.options.model_base_path or "",
-            model_platform=models_config.PLATFORM,
-        )
-        return models_config.servable_models(proto)
-
-    def _reload(self, models: dict[str, ModelConfig]) -> None:
-        for name, reason in self.manager.reload(models).items():
-            log.error("model %s is not available: %s", name, reason)
-        self._models = models
+        name, path = self.options.model_name, self.options.model_base_path or ""
+        model = ModelConfig(name=name, base_path=path, model_platform=models_config.PLATFORM)
+        return models_config.servable_models(ModelServerConfig(model_config_list=ModelConfigList(config=[model])))
 
     def _reload_if_changed(self) -> None:
         models = self._read_models()
         # A list that was refused is tried again: the version its label waits for may have loaded since.
         if models != self._models:
-            self._reload(models)
-            log.info("reloaded %s", self.options.model_config_file)
+            reason = self.manager.reload(models)
+            self._models = models
+            log.log(logging.ERROR if reason else logging.INFO, "models: %s. %s", ", ".join(models), reason)
 
     def _poll(self, interval: float, action: Callable[[], object]) -> None:
         """Call `action` every `interval` seconds until the server stops, whatever it raises."""

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import ServingError, as_serving_error, invalid_argument
-from serving.manager import ModelManager, unavailable
+from serving.manager import ModelManager
 from serving.models_config import servable_models
 from serving.savedmodel import signature_name
 from wire import serving_pb2 as pb
@@ -45,9 +45,8 @@ def _rpc(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any, grpc.Service
             failure = as_serving_error(error)
             if failure.code is grpc.StatusCode.INTERNAL:
                 log.exception("%s failed", handler.__name__)
-        message = str(failure)
-        cut = message[:MESSAGE_LIMIT] + "...TRUNCATED"
-        return context.abort(failure.code, message if len(message) <= MESSAGE_LIMIT else cut)
+        cut = "...TRUNCATED" if len(str(failure)) > MESSAGE_LIMIT else ""
+        return context.abort(failure.code, str(failure)[:MESSAGE_LIMIT] + cut)
 
     return call
 
@@ -80,9 +79,8 @@ class Services(
         spec = _model_spec(request)
         if not request.metadata_field:
             raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
-        for name in request.metadata_field:
-            if name != _SIGNATURE_DEF:
-                raise invalid_argument(f"Metadata field {name} is not supported")
+        if others := set(request.metadata_field) - {_SIGNATURE_DEF}:
+            raise invalid_argument(f"Metadata field {min(others)} is not supported")
         with self._manager.acquire(spec) as (version, model):
             signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=model.signature_defs)
         answered = {"name": spec.name, "version": {"value": version}}
@@ -102,9 +100,8 @@ class Services(
     def HandleReloadConfigRequest(self, request: Any) -> Any:  # noqa: N802
         config = pb.ModelServerConfig.FromString(request.config.SerializeToString())
         try:
-            reasons = self._manager.reload(servable_models(config))
-            if reasons:
-                raise unavailable(reasons)
+            if reason := self._manager.reload(servable_models(config)):
+                raise ServingError(reason)
         except ServingError as error:
             log.error("reload failed: %s: %s", error.code.name, error)
             raise

@@ -1,6 +1,6 @@
 """python -m api.experiments < experiments.yaml: check it as a gateway with this EMOTION_MODELS would, print it as JSON.
 
-Exit status 1 for a file that a gateway would refuse, with a line for each problem.
+For a file that a gateway would refuse it prints a line for each problem, and the exit status is 1.
 """
 
 import os
@@ -10,17 +10,9 @@ from pathlib import Path
 from api.experiments.config import ExperimentsError, parse
 from api.settings import Settings, split_names
 
-
-def main() -> int:
+if __name__ == "__main__":
     models = split_names(os.environ.get("EMOTION_MODELS", "")) or Settings.model_fields["models"].default
     try:
-        config = parse(sys.stdin.buffer.read(), Path("experiments.yaml"), models)
+        print(parse(sys.stdin.buffer.read(), Path("experiments.yaml"), models).model_dump_json())
     except ExperimentsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(config.model_dump_json())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        sys.exit(str(error))

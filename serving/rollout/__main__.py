@@ -15,8 +15,7 @@ from serving.rollout.kubectl import Cluster
 from serving.rollout.labels import Move, labels_of, require_labels
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNNING = Path(".run/models.config")
-"""What `make serve` runs, from the directory that it was called in."""
+RUNNING = Path(".run/models.config")  # what `make serve` runs, from the directory that it was called in
 
 app = typer.Typer(
     help="Move version labels on running model servers (--server) or in a Kubernetes cluster (--overlay).",

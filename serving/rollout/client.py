@@ -17,8 +17,7 @@ SIDE = 48
 
 State = pb.ModelVersionStatus.State
 Answer = TypeVar("Answer", bound=Message)
-States = Mapping[int, pb.ModelVersionStatus]
-"""Versions of a model, by number."""
+States = Mapping[int, pb.ModelVersionStatus]  # versions of a model, by number
 
 
 @dataclass(frozen=True)

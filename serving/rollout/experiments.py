@@ -16,8 +16,7 @@ from wire.target import Target
 
 GATEWAY_PORT = 8000
 
-Experiments = Sequence[Mapping[str, Any]]
-"""The entries of experiments.yaml, with what it leaves out filled in."""
+Experiments = Sequence[Mapping[str, Any]]  # the entries of experiments.yaml, with what it leaves out filled in
 
 
 def read(cluster: Cluster) -> Experiments:

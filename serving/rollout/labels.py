@@ -11,8 +11,7 @@ from serving.rollout.client import ModelServer
 from wire.serving_pb2 import ModelServerConfig
 from wire.target import Target
 
-Labels = Mapping[Target, int]
-"""The version that each label of each model is on."""
+Labels = Mapping[Target, int]  # the version that each label of each model is on
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,10 @@ class Move:
 
     name: str
     label: str
-    version: int | None
-    """None: where the label was before the last promotion."""
+    version: int | None  # None: where the label was before the last promotion
     config: Path
-    timeout_s: float
-    """For each step."""
-    dry_run: bool = False
-    """Print what would change, and change nothing."""
+    timeout_s: float  # for each step
+    dry_run: bool = False  # print what would change, and change nothing
 
     def versions(self, config: ModelsConfig) -> tuple[int | None, int]:
         """Where the label is, if there is one, and where it goes.
