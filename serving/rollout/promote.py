@@ -71,7 +71,11 @@ class _Steps:
             # Only now: a label can be moved only to what is AVAILABLE, and `<label>-previous` is one as well.
             keep = self._before_is_loaded()
             moved = with_label(widened, name, version, label, keep=keep)
-            self._point(moved)
+            for server in self.servers:
+                server.reload(moved, self.move.timeout_s)
+            for server in self.servers:
+                require_labels(server, self.move.labels(version))
+                print(f"step 2: {server.name}: {label} answers with version {version}")
             self.config.replace(moved)
         except (ServingError, KeyboardInterrupt) as error:
             failures = self._put_back(touched)
@@ -115,14 +119,6 @@ class _Steps:
                 late = f"is not AVAILABLE after {self.move.timeout_s:g} s"
                 raise ServingError(f"{what} {late}: {state} (it has {describe(states)})")
             time.sleep(POLL_S)
-
-    def _point(self, moved: ModelServerConfig) -> None:
-        """Step 2: the label answers with the version."""
-        for server in self.servers:
-            server.reload(moved, self.move.timeout_s)
-        for server in self.servers:
-            require_labels(server, self.move.labels(self.version))
-            print(f"step 2: {server.name}: {self.move.label} answers with version {self.version}")
 
     def _put_back(self, servers: Sequence[ModelServer]) -> list[str]:
         """Give `servers` the list of the file; the reasons of those which did not take it."""
