@@ -14,7 +14,7 @@ from trainer.commands.ensemble import ensemble as ensemble_command
 from trainer.commands.export import export as export_command
 from trainer.config import TrainConfig, dump_config
 from trainer.data import CLASSES, Split, load, normalize
-from trainer.distill import consult
+from trainer.distill import Source, consult
 from trainer.ensemble import METHODS, Rule, evaluate, fit_rule, load_ensemble, stratified_folds
 from trainer.errors import ConfigError, ExportError, TrainingError
 from trainer.metrics import score, softmax
@@ -196,7 +196,7 @@ def test_an_ensemble_teaches_what_it_answers(
     runs: list[Path], fer_csv: Path, validation: Split, tmp_path: Path
 ) -> None:
     command(ensemble_command, *runs, "--data", fer_csv, "--out", tmp_path / "both")
-    teacher = consult([tmp_path / "both"], validation.images, 1)
+    teacher = consult([Source(tmp_path / "both")], validation.images, 1)
     combination, _ = load_ensemble(tmp_path / "both")
     np.testing.assert_allclose(teacher.probabilities, combination.scores(normalize(validation.images)), atol=1e-6)
     [source] = teacher.facts["sources"]
