@@ -16,7 +16,7 @@ from trainer import checkpoint, distill, losses
 from trainer.average import Average
 from trainer.checkpoint import Checkpoint
 from trainer.config import TrainConfig, dump_config
-from trainer.data import Split
+from trainer.data import SIDE, Split
 from trainer.distill import Teacher, soften
 from trainer.errors import ConfigError, TrainingError
 from trainer.feed import Feed
@@ -86,6 +86,8 @@ def fit(
         checkpoint.check_same(path, saved.progress.identity, identity)
     keras.utils.set_random_seed(config.seed)
     judge = build(config.model, config.model_args)
+    if config.judged_side != SIDE:
+        judge = _of_any_side(judge, config.judged_side)
     with _precision(config.precision):
         model = build(config.model, config.model_args)
         if config.sides:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from trainer import checkpoint
+from trainer.augment import shrink
 from trainer.average import Average
 from trainer.checkpoint import Checkpoint, Progress
 from trainer.config import TrainConfig
@@ -64,7 +65,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._config = config
         self._judge = judge
         self._average = average
-        self._faces = normalize(validation.images)
+        self._faces = normalize(shrink(validation.images, config.judged_side))
         self._labels = validation.labels
         self._directory = directory
         self._identity = identity
