@@ -7,7 +7,6 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.app import create_app
 from api.settings import Settings
 from tests.api.experiments.conftest import until
+from tests.api.in_process import in_process
 from tests.deploy import monitored
 
 ALERTS_TEST = Path(__file__).with_name("alerts_test.yml")
@@ -47,10 +47,7 @@ async def exported(tmp_path: Path) -> Exported:
     """Label names by name of the series, of a gateway that has had every kind of request."""
     async with monitored.model_server() as server:
         app = create_app(Settings(**monitored.settings(tmp_path, server)))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://gateway") as client,
-        ):
+        async with in_process(app) as (client, _):
             await monitored.traffic(client, monitored.photo())
             text = ""
 
