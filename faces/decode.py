@@ -66,7 +66,7 @@ def decode(content: bytes, *, max_bytes: int, max_pixels: int) -> Grey:
                     limit=max_pixels,
                     size=image.width * image.height,
                 )
-            return np.asarray(_upright(image))
+            return np.asarray(upright_grey(image))
     except FaceError:
         raise
     except MemoryError as error:
@@ -87,7 +87,8 @@ def _open(content: bytes) -> Image.Image:
         raise UnsupportedFormat(f"The content is {found}; it must be {ACCEPTED}.") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright_grey(image: Image.Image) -> Image.Image:
+    """An opened picture in grey (mode L), turned as its EXIF orientation says."""
     # A JPEG decoder asked for grey skips the colour planes: a third to two thirds of the time.
     image.draft("L", None)
     # PNG keeps its EXIF behind the pixels, so load before asking for it.

@@ -18,15 +18,12 @@ WARM_UPS = 3
 
 @dataclass(frozen=True)
 class GraphCost:
-    """Cost of one face, read off a graph.
+    """Cost of one face, read off a graph."""
 
-    Attributes:
-        parameters: elements of the variables that `serving_default` reads, moving averages included.
-        macs: multiply-accumulates of convolutions and matrix products; all else is not counted. None where a shape
-            depends on more than the number of faces.
-    """
-
+    # Elements of the variables that `serving_default` reads, moving averages included.
     parameters: int
+    # Multiply-accumulates of convolutions and matrix products; all else is not counted. None where a shape depends on
+    # more than the number of faces.
     macs: int | None
 
     @property
@@ -37,15 +34,13 @@ class GraphCost:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median milliseconds from faces in memory to scores in memory.
+    """Median milliseconds from faces in memory to scores in memory."""
 
-    Attributes:
-        batch_1_ms, batch_64_ms: for one face and for 64 in one call.
-        runs: calls that each median is taken over.
-    """
-
+    # For one face.
     batch_1_ms: float
+    # For 64 in one call.
     batch_64_ms: float
+    # Calls that each median is taken over.
     runs: int
 
 
@@ -69,8 +64,7 @@ def graph_cost(predictor: SavedModelPredictor) -> GraphCost:
 def latency(predictor: Predictor, *, runs: int = 50) -> Latency:
     """Time `predictor` on random faces, after a few calls that are not counted.
 
-    A server's includes the network. Of a SavedModel, TensorFlow uses the kernels and threads of this process, which
-    `trainer` limits to AVX2.
+    A server's includes the network. Of a SavedModel, TensorFlow uses the kernels and threads of this process.
 
     Raises:
         TrainerError: as `predictor.scores`.

@@ -46,9 +46,6 @@ class Predictor(Protocol):
 class SavedModelPredictor:
     """A SavedModel's `serving_default`, run by TensorFlow in this process.
 
-    Attributes:
-        signature: the loaded concrete function.
-
     Raises:
         TrainerError: no SavedModel there, or not one of the model contract.
     """
@@ -66,6 +63,7 @@ class SavedModelPredictor:
         if SIGNATURE not in signatures:
             known = ", ".join(sorted(signatures)) or "none"
             raise TrainerError(f"{directory}: no signature {SIGNATURE}; it has: {known}")
+        # A concrete function.
         self.signature = signatures[SIGNATURE]
         inputs = self.signature.structured_input_signature[1]
         expected = tf.TensorSpec((None, SIDE, SIDE, 1), tf.float32)

@@ -17,25 +17,22 @@ RESIDUAL_ACTIVATIONS = ("relu", "silu")
 
 @dataclass(frozen=True)
 class Module:
-    """One module of a plain CNN: convolution, normalisation, activation, normalisation, dropout.
+    """One module of a plain CNN: convolution, normalisation, activation, normalisation, dropout."""
 
-    Attributes:
-        filters: output channels.
-        kernel: side of the square kernel.
-        stride: 1 or 2.
-        bias: whether the convolution has one.
-        norm_before, norm_after: batch normalisation before and after the activation.
-        activation: one of `PLAIN_ACTIVATIONS`; softmax is over channels.
-        dropout: rate; 0 is none.
-    """
-
+    # Output channels.
     filters: int
+    # Side of the square kernel.
     kernel: int
+    # 1 or 2.
     stride: int
+    # Whether the convolution has one.
     bias: bool
+    # Batch normalisation before and after the activation.
     norm_before: bool
+    # One of `PLAIN_ACTIVATIONS`; softmax is over channels.
     activation: str
     norm_after: bool
+    # Rate; 0 is none.
     dropout: float
 
     def __post_init__(self) -> None:
@@ -50,13 +47,11 @@ class Module:
 class PlainSpec:
     """The tutorial's network: modules in a row ("valid" padding, so that sides shrink), a 3x3 convolution to the
     classes and global pooling.
-
-    Attributes:
-        modules: at least one.
-        pooling: how the last map becomes logits.
     """
 
+    # At least one.
     modules: tuple[Module, ...]
+    # How the last map becomes logits.
     pooling: Literal["average", "max"]
 
     def __post_init__(self) -> None:
@@ -66,17 +61,14 @@ class PlainSpec:
 
 @dataclass(frozen=True)
 class Stage:
-    """Residual blocks of one width on maps of one size.
+    """Residual blocks of one width on maps of one size."""
 
-    Attributes:
-        width: output channels.
-        depth: blocks.
-        block: `basic`, two 3x3 convolutions (He et al. 2016, figure 5 left), or `bottleneck`, 1x1 to half the width,
-            3x3 and 1x1 back (figure 5 right, whose ratio is a quarter).
-    """
-
+    # Output channels.
     width: int
+    # Blocks.
     depth: int
+    # `basic`, two 3x3 convolutions (He et al. 2016, figure 5 left), or `bottleneck`, 1x1 to half the width, 3x3 and 1x1
+    # back (figure 5 right, whose ratio is a quarter).
     block: Literal["basic", "bottleneck"]
 
     def __post_init__(self) -> None:
@@ -87,20 +79,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class ResidualSpec:
-    """A residual network that leaves full resolution at once, where most operations would go.
+    """A residual network that leaves full resolution at once, where most operations would go."""
 
-    Attributes:
-        stem: channels of a 3x3 convolution at 48x48; 0 is none. A 3x3 convolution with stride 2 follows.
-        stages: one to four; the first works at 24x24, each next one at half that side.
-        squeeze: reduction of the squeeze-and-excitation gate (Hu et al. 2018) in every block; 0 is none.
-        activation: one of `RESIDUAL_ACTIVATIONS`.
-        dropout: rate before the dense layer; 0 is none.
-    """
-
+    # Channels of a 3x3 convolution at 48x48; 0 is none. A 3x3 convolution with stride 2 follows.
     stem: int
+    # One to four; the first works at 24x24, each next one at half that side.
     stages: tuple[Stage, ...]
+    # Reduction of the squeeze-and-excitation gate (Hu et al. 2018) in every block; 0 is none.
     squeeze: int
+    # One of `RESIDUAL_ACTIVATIONS`.
     activation: str
+    # Rate before the dense layer; 0 is none.
     dropout: float
 
     def __post_init__(self) -> None:
@@ -145,7 +134,7 @@ def from_json(values: Mapping[str, Any]) -> ArchitectureSpec:
         raise ConfigError(f"spec of space {space}: {error}") from error
 
 
-def digest(spec: ArchitectureSpec) -> str:
+def spec_digest(spec: ArchitectureSpec) -> str:
     """Names the architecture: the first 12 hex digits of the SHA-256 of its canonical JSON."""
     text = json.dumps(to_json(spec), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

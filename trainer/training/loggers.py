@@ -14,6 +14,8 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from trainer.files import replacing
+
 
 class CsvLog:
     """One row per epoch; a resumed run drops the rows of epochs that it trains again.
@@ -35,12 +37,10 @@ class CsvLog:
     def add(self, row: Mapping[str, float]) -> None:
         """Write `row`; its keys are the columns, `epoch` among them."""
         self._rows.append({key: str(value) for key, value in row.items()})
-        partial = self._path.with_name(f".partial-{self._path.name}")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             writer.writeheader()
             writer.writerows(self._rows)
-        partial.replace(self._path)
 
 
 class TensorBoard:

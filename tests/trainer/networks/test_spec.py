@@ -9,7 +9,7 @@ import pytest
 
 from trainer.errors import ConfigError
 from trainer.networks.networks import random
-from trainer.networks.spec import Module, PlainSpec, ResidualSpec, Stage, digest, from_json, to_json
+from trainer.networks.spec import Module, PlainSpec, ResidualSpec, Stage, from_json, spec_digest, to_json
 from trainer.networks.spec_cost import Budget, Cost, cost
 from trainer.search.space import SPACES, objection, sample
 
@@ -34,13 +34,13 @@ def test_a_spec_goes_through_json_and_back(space: str) -> None:
         spec = sample(space, seed, ANY)
         text = json.dumps(to_json(spec))
         assert from_json(json.loads(text)) == spec
-        assert digest(from_json(json.loads(text))) == digest(spec)
+        assert spec_digest(from_json(json.loads(text))) == spec_digest(spec)
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_a_seed_is_a_spec(space: str) -> None:
     assert [sample(space, seed, ANY) for seed in range(20)] == [sample(space, seed, ANY) for seed in range(20)]
-    assert len({digest(sample(space, seed, ANY)) for seed in range(20)}) >= 19
+    assert len({spec_digest(sample(space, seed, ANY)) for seed in range(20)}) >= 19
 
 
 def test_the_tutorials_space_is_the_tutorials() -> None:

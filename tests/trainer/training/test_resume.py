@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from trainer import run_directory
 from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainingError
 from trainer.run_directory import load_facts
 from trainer.training import checkpoint
+from trainer.training.callbacks import Stopped
 from trainer.training.checkpoint import Checkpoint, Progress
 from trainer.training.config import load_config
-from trainer.training.fit import Stopped, fit
+from trainer.training.fit import fit
 
 Trainer = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -166,14 +168,14 @@ def test_a_checkpoint_is_replaced_as_a_whole_and_a_broken_one_is_named(
 
 
 def test_claims(tmp_path: Path) -> None:
-    checkpoint.claim(tmp_path, resume=False, overwrite=False)
+    run_directory.claim(tmp_path, resume=False, overwrite=False)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "config.yaml").touch()
     with pytest.raises(TrainingError, match="holds a begun run"):
-        checkpoint.claim(tmp_path, resume=False, overwrite=False)
+        run_directory.claim(tmp_path, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match="exclude each other"):
-        checkpoint.claim(tmp_path, resume=True, overwrite=True)
-    checkpoint.claim(tmp_path, resume=True, overwrite=False)
-    checkpoint.claim(tmp_path, resume=False, overwrite=True)
-    checkpoint.clear(tmp_path)
+        run_directory.claim(tmp_path, resume=True, overwrite=True)
+    run_directory.claim(tmp_path, resume=True, overwrite=False)
+    run_directory.claim(tmp_path, resume=False, overwrite=True)
+    run_directory.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
