@@ -1,10 +1,9 @@
 """`python -m trainer search`: create a study, run it, report it, export what it found."""
 
 import os
-from enum import StrEnum
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
@@ -30,21 +29,6 @@ app = typer.Typer(
 )
 
 
-class Space(StrEnum):
-    tutorial = "tutorial"
-    efficient = "efficient"
-
-
-class Sampler(StrEnum):
-    random = "random"
-    tpe = "tpe"
-
-
-class Objective(StrEnum):
-    public_test = "PublicTest"
-    cross_validation = "cross-validation"
-
-
 Name = Annotated[str, typer.Argument(help="The study; names its files too.")]
 Storage = Annotated[
     str | None,
@@ -55,15 +39,17 @@ Storage = Annotated[
 @app.command()
 def create(
     name: Name,
-    space: Annotated[Space, typer.Option(help="Where architectures are sampled from.")] = Space.efficient,
-    sampler: Annotated[Sampler, typer.Option(help="`tpe` learns from the trials so far.")] = Sampler.random,
+    space: Annotated[
+        Literal["tutorial", "efficient"], typer.Option(help="Where architectures are sampled from.")
+    ] = "efficient",
+    sampler: Annotated[Literal["random", "tpe"], typer.Option(help="`tpe` learns from the trials so far.")] = "random",
     trials: Annotated[int, typer.Option(min=1, help="Architectures to train.")] = 40,
     min_mmacs: Annotated[float, typer.Option(min=0, help="Fewest multiply-accumulates of a face, in millions.")] = 0,
     max_mmacs: Annotated[float, typer.Option(min=0, help="Most of them.")] = 100,
     max_parameters: Annotated[int, typer.Option(min=1, help="Most weights.")] = 2_000_000,
     objective: Annotated[
-        Objective, typer.Option(help="What a trial's accuracy is measured on.")
-    ] = Objective.public_test,
+        Literal["PublicTest", "cross-validation"], typer.Option(help="What a trial's accuracy is measured on.")
+    ] = "PublicTest",
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, on Training.")] = 3,
     share: Annotated[
         float, typer.Option(help="Share of the training images that a trial uses, for cheaper trials.")
@@ -89,12 +75,12 @@ def create(
     from trainer.search.study import Plan, create_study
 
     plan = Plan(
-        space=space.value,
+        space=space,
         train=load_config(config or published("search"), list(overrides or [])),
         budget=Budget(round(min_mmacs * 1e6), round(max_mmacs * 1e6), max_parameters),
         trials=trials,
-        sampler=sampler.value,
-        objective=objective.value,
+        sampler=sampler,
+        objective=objective,
         share=share,
         min_epochs=min_epochs,
         folds=folds,

@@ -14,38 +14,30 @@ from trainer.provenance import provenance
 from trainer.run_directory import claim, load_facts
 from trainer.training.config import load_config, published
 
-Name = Annotated[str, typer.Argument(help="A published model: a YAML file in trainer/configs/.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")]
-Config = Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")]
-Init = Annotated[Path | None, typer.Option(help="Start from this run's best weights.")]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on from the run directory's last checkpoint, with the same config and data."),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the run directory.")]
-Teachers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--teacher",
-        metavar="PATH[:TEMPERATURE]",
-        help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
-        " version directory (this needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
-    ),
-]
-
 
 def train(
-    name: Name,
+    name: Annotated[str, typer.Argument(help="A published model: a YAML file in trainer/configs/.")],
     data: Sources,
     votes: Votes = None,
     class_map: ClassMap = None,
-    out: Out = None,
-    config: Config = None,
-    init: Init = None,
-    teacher: Teachers = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this run's best weights.")] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="PATH[:TEMPERATURE]",
+            help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
+            " version directory (needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
+        ),
+    ] = None,
     overrides: Overrides = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the run directory's last checkpoint, with the same config and data."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the run directory.")] = False,
 ) -> None:
     """Train NAME on the Training split and keep the epoch that is best on PublicTest.
 

@@ -12,8 +12,8 @@ from trainer.data.split import Split
 from trainer.errors import TrainerError
 from trainer.evaluation.measured_cost import GraphCost, Latency, graph_cost, latency
 from trainer.evaluation.metrics import Metrics, Paired, Reliability, accuracy_interval, mcnemar, reliability, score
-from trainer.evaluation.predictor import Predictor, SavedModelPredictor, ServerPredictor, open_predictor
-from trainer.networks.scores import FLIPPED, PLAIN, over_views
+from trainer.evaluation.predictor import SavedModelPredictor, ServerPredictor, open_predictor
+from trainer.networks.scores import FLIPPED, PLAIN, Scorer, over_views
 
 CHUNK = 1024
 SIGNIFICANCE = 0.05
@@ -137,10 +137,10 @@ def measure(
     return Report(name, flip, evaluations, paired, data or {})
 
 
-def predict(predictor: Predictor, images: NDArray[np.uint8], *, flip: bool = False) -> NDArray[np.float32]:
+def predict(score: Scorer, images: NDArray[np.uint8], *, flip: bool = False) -> NDArray[np.float32]:
     """Scores float32 [N, 7] of images uint8 [N, 48, 48]; with `flip`, the mean over each and its mirror image."""
     chunks = (to_input(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
-    return np.concatenate([over_views(predictor.scores, faces, FLIPPED if flip else PLAIN) for faces in chunks])
+    return np.concatenate([over_views(score, faces, FLIPPED if flip else PLAIN) for faces in chunks])
 
 
 def verdict(paired: Paired, a: str, b: str) -> str:
@@ -165,9 +165,9 @@ def _measure(source: str, split: Split, flip: bool, runs: int, tell: Callable[[s
     predictor = open_predictor(source)
     try:
         tell(f"{source}: {len(split):,} images")
-        scores = predict(predictor, split.images, flip=flip)
+        scores = predict(predictor.scores, split.images, flip=flip)
         tell(f"{source}: latency")
-        times = latency(predictor, runs=runs)
+        times = latency(predictor.scores, runs=runs)
         cost = graph_cost(predictor) if isinstance(predictor, SavedModelPredictor) else None
     finally:
         predictor.close()

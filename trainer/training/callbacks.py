@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import rich.progress
 
 from faces.contract import to_input
 from trainer import run_directory
@@ -20,7 +21,7 @@ from trainer.training.batches import Batches
 from trainer.training.checkpoint import Checkpoint, Progress
 from trainer.training.config import TrainConfig
 from trainer.training.ema import Average
-from trainer.training.loggers import Bar, CsvLog, TensorBoard
+from trainer.training.loggers import TASK, CsvLog, TensorBoard
 
 _LOOK = 50
 """Batches between two looks at the loss: reading it makes the host wait for the device."""
@@ -64,7 +65,7 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         directory: Path,
         identity: dict[str, Any],
         begun: Progress | None,
-        bar: Bar,
+        bar: rich.progress.Progress,
         report: EpochReport | None,
     ) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         self._describe(epoch, None)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._bar.advance()
+        self._bar.advance(TASK)
         if self._average.step():
             self._update_average()
         if batch % _LOOK == 0 and logs:
@@ -187,16 +188,19 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             text += f"  loss {loss:.3f}"
         if self.best is not None:
             text += f"  best {self.best.accuracy:.4f}"
-        self._bar.describe(text)
+        self._bar.update(TASK, description=text)
 
     def _print(self, epoch: int, row: dict[str, float]) -> None:
         assert self.best is not None
         a_second = (time.monotonic() - self._started) / (epoch - self._first)
-        self._bar.line(
+        # As one line, however narrow the terminal.
+        self._bar.console.print(
             f"epoch {epoch}/{self._config.epochs}  loss {row['loss']:.3f}  training {row['training_accuracy']:.3f}"
             f"  validation {row['accuracy']:.4f} (best {self.best.accuracy:.4f})"
             f"  {row['images_per_second']:.0f} images/s"
-            f"  {a_second * (self._config.epochs - epoch) / 60:.0f} min left"
+            f"  {a_second * (self._config.epochs - epoch) / 60:.0f} min left",
+            soft_wrap=True,
+            highlight=False,
         )
 
 

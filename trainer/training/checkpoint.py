@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainingError
 from trainer.files import BROKEN_ARRAYS, open_arrays, replacing
-from trainer.networks.networks import build
+from trainer.networks.networks import build, dtype_policy
 from trainer.run_directory import CONFIG, WEIGHTS
 from trainer.training.config import load_config
 
@@ -149,12 +149,8 @@ def load_run(run: Path) -> keras.Model:
         ConfigError: the directory has no readable config.yaml, or no weights that fit the model it names.
     """
     config = load_config(run / CONFIG, [])
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with dtype_policy("float32"):
         model = build(config.model, config.model_args)
-    finally:
-        keras.config.set_dtype_policy(policy)
     load_weights(model, run)
     return model
 

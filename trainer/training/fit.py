@@ -1,7 +1,6 @@
 """Train one model: feed, optimise, average the weights, keep the best epoch."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainingError
 from trainer.evaluation.metrics import Metrics
 from trainer.files import reason, replacing, sha256, write_json
-from trainer.networks.networks import build
+from trainer.networks.networks import build, dtype_policy
 from trainer.run_directory import CHECKPOINT, CONFIG, METRICS, WEIGHTS, clear, require_unfinished
 from trainer.training import checkpoint, losses
 from trainer.training.batches import Batches
@@ -22,7 +21,7 @@ from trainer.training.callbacks import Callbacks, EpochEnd, EpochReport, patient
 from trainer.training.checkpoint import Checkpoint, load_weights, save_weights
 from trainer.training.config import TrainConfig, dump_config
 from trainer.training.ema import Average
-from trainer.training.loggers import Bar
+from trainer.training.loggers import training_bar
 from trainer.training.optimizers import optimizer
 from trainer.training.targets import Teacher
 
@@ -88,7 +87,8 @@ def fit(
 
     keras.utils.set_random_seed(config.seed)
     averaged = _build(config, config.judged_side)
-    with _precision(config.precision):
+    _require_precision(config.precision)
+    with dtype_policy(config.precision):
         model = _build(config, config.smallest_side)
     if init is not None:
         load_weights(model, init)
@@ -111,7 +111,7 @@ def fit(
         # The run may have been killed after the checkpoint and before the best weights were written.
         averaged.set_weights(average.values)
         save_weights(averaged, directory)
-    with Bar(console, config.epochs * len(batches), average.steps) as bar:
+    with training_bar(console, config.epochs * len(batches), average.steps) as bar:
         end = EpochEnd(config, batches, validation, averaged, average, directory, identity, begun, bar, report)
         _train(model, batches, config, end, begun.epoch if begun else 0)
     if end.best is None:
@@ -145,17 +145,10 @@ def _build(config: TrainConfig, side: int) -> keras.Model:
     return resizable
 
 
-@contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
+def _require_precision(name: str) -> None:
     if name != "float32" and keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):
         # Where the processor has no bfloat16 convolution, TensorFlow ends the process instead of raising.
         raise ConfigError(f"precision: {name} needs a GPU with TensorFlow; on processors set KERAS_BACKEND=torch")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def _restore(saved: Checkpoint | None, model: keras.Model, config: TrainConfig) -> Average:

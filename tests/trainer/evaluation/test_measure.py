@@ -98,9 +98,9 @@ def test_the_sentence_names_the_better_one_first_and_claims_no_more_than_the_tes
 
 
 def test_flip_averages_each_face_with_its_mirror(linear_models: Path, validation: Split) -> None:
-    predictor = open_predictor(linear_models / "1")
-    plain, mirrored = predict(predictor, validation.images), predict(predictor, validation.images[:, :, ::-1])
-    flipped = predict(predictor, validation.images, flip=True)
+    score = open_predictor(linear_models / "1").scores
+    plain, mirrored = predict(score, validation.images), predict(score, validation.images[:, :, ::-1])
+    flipped = predict(score, validation.images, flip=True)
     np.testing.assert_allclose(flipped, (plain + mirrored) / 2, atol=1e-6)
     assert np.abs(plain - mirrored).max() > 0.1
     assert flipped.dtype == np.float32
@@ -138,7 +138,6 @@ def test_latency_is_the_median_after_the_warm_up(monkeypatch: pytest.MonkeyPatch
     class Slow:
         """Three slow calls of each batch size, then five whose median is not their mean."""
 
-        source = "slow"
         seconds = (90, 80, 70, 5, 1, 40, 2, 3)
 
         def __init__(self) -> None:
@@ -150,12 +149,10 @@ def test_latency_is_the_median_after_the_warm_up(monkeypatch: pytest.MonkeyPatch
             self.calls.append(len(faces))
             return np.zeros((len(faces), 7), np.float32)
 
-        def close(self) -> None: ...
-
     slow = Slow()
     # A clock that only the model moves: how fast this machine is does not matter.
     monkeypatch.setattr("trainer.evaluation.measured_cost.time.perf_counter", lambda: slow.clock)
-    found = latency(slow, runs=5)
+    found = latency(slow.scores, runs=5)
     assert slow.calls == [1] * 8 + [64] * 8
     assert (found.batch_1_ms, found.batch_64_ms, found.runs) == (3_000, 64 * 3_000, 5)
 

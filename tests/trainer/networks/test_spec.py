@@ -127,13 +127,13 @@ def test_a_budget_that_nothing_fits_ends() -> None:
     ("change", "message"),
     [
         ({"space": "other"}, "unknown space 'other'; known: tutorial, efficient"),
-        ({"squeeze": 5}, "squeeze is 5, but must be 0, 4, 8 or 16"),
-        ({"activation": "softmax"}, "activation is 'softmax'"),
-        ({"stages": []}, "stages is 0, but must be 1 to 4"),
-        ({"stages": [{"width": 20, "depth": 1, "block": "basic"}]}, "width is 20, but must be a multiple of 8"),
-        ({"stages": [{"width": 24, "depth": 1}]}, "missing.*'block'"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"colour": 3}, "unexpected keyword argument 'colour'"),
+        ({"squeeze": 5}, "squeeze: "),
+        ({"activation": "softmax"}, "activation: "),
+        ({"stages": []}, "stages: "),
+        ({"stages": [{"width": 20, "depth": 1, "block": "basic"}]}, r"stages\.0\.width: .*multiple of 8"),
+        ({"stages": [{"width": 24, "depth": 1}]}, r"stages\.0\.block: "),
+        ({"dropout": 1.0}, "dropout: "),
+        ({"colour": 3}, "colour: "),
     ],
 )
 def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
