@@ -5,7 +5,7 @@ No figure here is measured on a face that its weights or its temperature were fi
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,6 +29,11 @@ from trainer.training.checkpoint import load_run
 Method = Literal["soft", "hard", "greedy", "simplex"]
 METHODS: tuple[Method, ...] = get_args(Method)
 FOLDS = 5
+_FITS: dict[Method, Callable[[Floats, Labels], NDArray[np.float64]]] = {
+    "soft": weighting.uniform,
+    "greedy": weighting.greedy,
+    "simplex": weighting.simplex,
+}
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,7 @@ class Candidate:
 
 def fit_rule(method: Method, scores: Floats, labels: Labels) -> Rule:
     """Fit weights, then the temperature of what they give: scores [M, N, C], labels [N]."""
-    weights: NDArray[np.float64] | None
-    if method == "hard":
-        weights = None
-    elif method == "greedy":
-        weights = weighting.greedy(scores, labels)
-    elif method == "simplex":
-        weights = weighting.simplex(scores, labels)
-    else:
-        weights = weighting.uniform(len(scores))
+    weights = _FITS[method](scores, labels) if method != "hard" else None
     return Rule(weights, weighting.fit_temperature(Rule(weights).vote(scores), labels))
 
 

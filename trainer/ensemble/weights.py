@@ -30,9 +30,9 @@ def hard_vote(scores: Floats) -> NDArray[np.float64]:
     return share
 
 
-def uniform(members: int) -> NDArray[np.float64]:
-    """The same weight for each of `members`."""
-    return np.full(members, 1 / members)
+def uniform(scores: Floats, _: Labels) -> NDArray[np.float64]:
+    """The same weight [M] for each member, whatever the labels."""
+    return np.full(len(scores), 1 / len(scores))
 
 
 def greedy(scores: Floats, labels: Labels, rounds: int = 50) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ def simplex(scores: Floats, labels: Labels) -> NDArray[np.float64]:
 
     found = minimize(
         loss,
-        uniform(len(scores)),
+        uniform(scores, labels),
         jac=True,
         method="SLSQP",
         bounds=[(0, 1)] * len(scores),

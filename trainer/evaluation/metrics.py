@@ -152,6 +152,7 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_], *, seed: int = 0) -> Pai
     Args:
         a, b: bool [N], correctness of each model on the same faces in the same order.
     """
+    # Takes a second to import, which every training would wait for.
     from scipy.stats import binom, binomtest
 
     count = len(a)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from trainer.errors import ConfigError, explain
@@ -19,11 +19,13 @@ PLAIN_ACTIVATIONS: tuple[PlainActivation, ...] = get_args(PlainActivation)
 ResidualActivation = Literal["relu", "silu"]
 RESIDUAL_ACTIVATIONS: tuple[ResidualActivation, ...] = get_args(ResidualActivation)
 
+_STRICT = ConfigDict(extra="forbid")
+
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """Of a dropout; 0 is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Module:
     """One module of a plain CNN: convolution, normalisation, activation, normalisation, dropout."""
 
@@ -43,7 +45,7 @@ class Module:
     dropout: Rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class PlainSpec:
     """The tutorial's network: modules in a row ("valid" padding, so that sides shrink), a 3x3 convolution to the
     classes and global pooling."""
@@ -53,7 +55,7 @@ class PlainSpec:
     pooling: Literal["average", "max"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Stage:
     """Residual blocks of one width on maps of one size."""
 
@@ -66,7 +68,7 @@ class Stage:
     block: Literal["basic", "bottleneck"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ResidualSpec:
     """A residual network that leaves full resolution at once, where most operations would go."""
 

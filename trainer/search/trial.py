@@ -97,6 +97,7 @@ def main() -> int:
 
 
 def _run(job: Job, reports: TextIO) -> None:
+    # Here, where what cannot be imported is told to the parent, and after the parent is watched.
     from rich.console import Console
 
     from trainer.evaluation.metrics import Metrics

@@ -149,7 +149,7 @@ def _blur(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 def _resample(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     height, width = image.shape
-    share = rng.uniform(14, 32) / 48
+    share = rng.uniform(14, 32) / width
     small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 

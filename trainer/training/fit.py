@@ -104,6 +104,9 @@ def fit(
         if resume:
             require_unfinished(directory)
         clear(directory)
+    # What a killed run had half written; nobody else writes here.
+    for abandoned in directory.glob(".partial-*"):
+        abandoned.unlink()
     with replacing(directory / CONFIG) as partial:
         partial.write_text(dump_config(config), encoding="utf-8")
     begun = saved.progress if saved else None

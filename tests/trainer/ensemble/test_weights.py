@@ -79,7 +79,11 @@ def test_weights_and_losses_agree_on_the_order_of_methods() -> None:
     scores, labels = members(1.5, 1.0, 0.3)
     losses = [
         log_loss(voted(scores, weights), labels)
-        for weights in (weighting.simplex(scores, labels), weighting.greedy(scores, labels), weighting.uniform(3))
+        for weights in (
+            weighting.simplex(scores, labels),
+            weighting.greedy(scores, labels),
+            weighting.uniform(scores, labels),
+        )
     ]
     assert losses[0] <= losses[1] + 1e-4
     assert losses[1] < losses[2]

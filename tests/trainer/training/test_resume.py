@@ -204,8 +204,10 @@ def test_a_run_that_an_earlier_release_began_goes_on(training: Split, validation
         fit(config, training, validation, run, facts, console, resume=True)
     with pytest.raises(ConfigError, match="data: not the one"):
         fit(config, training.take(np.arange(200)), validation, run, facts, console, resume=True, teacher=teacher)
+    (run / ".partial-1-checkpoint.npz").touch()
     fit(config, training, validation, run, facts, console, resume=True, teacher=teacher, report=report)
     assert heard == [2]
+    assert not list(run.glob(".partial-*"))
     assert load_config(run / "config.yaml", []) == config
     ended = checkpoint.load(run / "checkpoint.npz")
     assert ended is not None
