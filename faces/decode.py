@@ -67,7 +67,7 @@ def decode(content: bytes, *, max_bytes: int, max_pixels: int) -> Grey:
             if pixels > max_pixels:
                 what = f"The image is {image.width} x {image.height}: it"
                 raise TooLarge(what, unit="pixels", limit=max_pixels, size=pixels)
-            return np.asarray(_upright(image))
+            return np.asarray(upright_grey(image))
     except FaceError:
         raise
     except UnidentifiedImageError as error:
@@ -88,7 +88,8 @@ def _unidentified(content: bytes) -> FaceError:
     return UnsupportedFormat(f"The content is {found}; it must be {ACCEPTED}.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright_grey(image: Image.Image) -> Image.Image:
+    """An opened picture in grey (mode L), turned as its EXIF orientation says."""
     # A JPEG decoder asked for grey skips the colour planes: a third to two thirds of the time.
     image.draft("L", None)
     # PNG keeps its EXIF behind the pixels, so load before asking for it.
