@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: serve test lint trainer protos prometheus-rule lock clean
 
-serve: $(VENV)/.serving
+serve: $(VENV)/.serve
 	@$(BIN)/python scripts/serve.py
 
 test: $(VENV)/.dev
@@ -38,15 +38,19 @@ lock:
 	$(PYTHON) -m venv $(VENV)/uv
 	$(VENV)/uv/bin/pip install --quiet uv==0.13.9
 	$(LOCK) --output-file requirements/build.txt requirements/build.in
-	$(LOCK) --output-file requirements/gateway.txt --extra otel pyproject.toml
-	$(LOCK) --output-file requirements/trainer.txt --extra trainer pyproject.toml
+	$(LOCK) --output-file requirements/gateway.txt --extra gateway --extra otel pyproject.toml
+	$(LOCK) --output-file requirements/trainer.txt --extra trainer --extra rollout pyproject.toml
 
 clean:
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
-# Stamps: an extra is installed again only when pyproject.toml has changed since.
+$(VENV)/.serve: EXTRAS = gateway,rollout,serving
+$(VENV)/.trainer: EXTRAS = trainer,rollout
+$(VENV)/.dev: EXTRAS = dev
+
+# Stamps: extras are installed again only when pyproject.toml has changed since.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(BIN)/python:
