@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint trainer protos prometheus-rule lock clean
+.PHONY: serve test drills lint smoke trainer protos prometheus-rule lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python scripts/serve.py
 
+# A process for each of two cores; each makes the servers that its share of the tests needs.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not drill' $(ARGS)
+
+# One at a time, because a drill loads the machine.
+drills: $(VENV)/.dev
+	$(BIN)/python -m pytest -m drill $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
