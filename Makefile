@@ -22,6 +22,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy --strict api faces serving trainer wire
 	$(BIN)/lint-imports
 
+# Where Docker is: the images, docker-compose.yml and, with kind, k8s/overlays/dev.
+smoke:
+	@scripts/smoke.sh
+
 trainer: $(VENV)/.trainer
 
 # protoc 6.31: newer ones generate code that refuses to run on protobuf 6.
