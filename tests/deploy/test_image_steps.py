@@ -23,6 +23,7 @@ from tests.ports import free_port
 LIMIT_MB = 420
 
 pytestmark = [
+    pytest.mark.drill,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(sys.platform != "linux", reason="the steps are Linux's"),
     pytest.mark.skipif(shutil.which("strip") is None, reason="no strip: apt-get install binutils"),

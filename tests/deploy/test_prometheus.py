@@ -16,6 +16,8 @@ from tests.api.gateway_process import GatewayProcess
 from tests.deploy import monitored
 from tests.ports import free_port
 
+pytestmark = pytest.mark.drill
+
 # It takes about ten seconds: a rate needs two scrapes. The rest is for slow machines.
 PATIENCE_S = 80
 
