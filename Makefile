@@ -19,7 +19,7 @@ drills: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict api faces serving trainer wire
+	$(BIN)/mypy --strict api faces scripts serving trainer wire
 	$(BIN)/lint-imports
 
 # Where Docker is: the images, docker-compose.yml and, with kind, k8s/overlays/dev.
