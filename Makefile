@@ -3,19 +3,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test lint trainer protos prometheus-rule lock clean
+.PHONY: serve test drills lint smoke trainer protos prometheus-rule lock clean
 
-serve: $(VENV)/.serving
+serve: $(VENV)/.serve
 	@$(BIN)/python -m scripts.serve
 
+# A process for each of two cores; each makes the servers that its share of the tests needs.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not drill' $(ARGS)
+
+# One at a time, because a drill loads the machine.
+drills: $(VENV)/.dev
+	$(BIN)/python -m pytest -m drill $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict api faces scripts serving trainer wire
 	$(BIN)/lint-imports
+
+# Where Docker is: the images, docker-compose.yml and, with kind, k8s/overlays/dev.
+smoke:
+	@scripts/smoke.sh
 
 trainer: $(VENV)/.trainer
 
@@ -38,15 +47,19 @@ lock:
 	$(PYTHON) -m venv $(VENV)/uv
 	$(VENV)/uv/bin/pip install --quiet uv==0.13.9
 	$(LOCK) --output-file requirements/build.txt requirements/build.in
-	$(LOCK) --output-file requirements/gateway.txt --extra otel pyproject.toml
-	$(LOCK) --output-file requirements/trainer.txt --extra trainer pyproject.toml
+	$(LOCK) --output-file requirements/gateway.txt --extra gateway --extra otel pyproject.toml
+	$(LOCK) --output-file requirements/trainer.txt --extra trainer --extra rollout pyproject.toml
 
 clean:
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
-# Stamps: an extra is installed again only when pyproject.toml has changed since.
+$(VENV)/.serve: EXTRAS = gateway,rollout,serving
+$(VENV)/.trainer: EXTRAS = trainer,rollout
+$(VENV)/.dev: EXTRAS = dev
+
+# Stamps: extras are installed again only when pyproject.toml has changed since.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(BIN)/python:

@@ -1,5 +1,7 @@
 """What several folders of tests share."""
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,35 @@ from PIL import Image
 from tests.postgres import PROGRAMS, PostgresServer
 
 SAMPLES = Path(__file__).parents[1] / "api" / "samples"
+
+# Lines of a command are not broken within the path of a temporary folder.
+os.environ["COLUMNS"] = "250"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Read when TensorFlow and the BLAS libraries are imported: a worker for each core, and so a thread for each worker.
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """make_once(name, make): the folder that `make` filled, for whichever of the workers came first.
+
+    Nobody may write to it afterwards.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def run(name: str, make: Callable[[Path], object]) -> Path:
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder, done = shared / name, shared / f"{name}.done"
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return run
 
 
 @pytest.fixture(scope="session")

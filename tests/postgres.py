@@ -2,11 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
 from pathlib import Path
+
+from tests.ports import free_port
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda path: float(path.parent.name))
 
@@ -21,9 +22,7 @@ class PostgresServer:
         # Not below pytest's folder, into which another user may not go.
         made = subprocess.check_output([*self._user, "mktemp", "-d", "-p", tempfile.gettempdir()], text=True)
         self._folder = Path(made.strip())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._run("initdb", "-U", "me", "--auth=trust", "--no-sync")
 
     def url(self, database: str = "postgres") -> str:

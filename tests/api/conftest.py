@@ -56,14 +56,17 @@ def classes() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(make_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """model_repository/residual with versions 1 and 2; version 3 is broken."""
-    root = tmp_path_factory.mktemp("repository") / "residual"
-    command = [sys.executable, "-c", SAVE_MODELS, str(root), ",".join(CLASSES)]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
-    (root / "3").mkdir()
-    (root / "3" / "saved_model.pb").write_bytes(b"not a SavedModel")
-    return root
+
+    def save(folder: Path) -> None:
+        root = folder / "residual"
+        command = [sys.executable, "-c", SAVE_MODELS, str(root), ",".join(CLASSES)]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+        (root / "3").mkdir()
+        (root / "3" / "saved_model.pb").write_bytes(b"not a SavedModel")
+
+    return make_once("repository", save) / "residual"
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 
+from tests.ports import free_port
+
 
 class ModelServer:
     """`python -m serving` as a process; `port` stays the same over restarts."""
 
     def __init__(self, *flags: str) -> None:
         self._flags = flags
-        self.port = 0
+        self.port = free_port()
         self.start()
 
     @property
@@ -27,7 +29,6 @@ class ModelServer:
         assert self._process.stdout
         for line in self._process.stdout:
             if line.startswith("serving on "):
-                self.port = int(line.rsplit(":", 1)[1])
                 return
         raise RuntimeError(f"the model server ended with {self._process.wait()}")
 

@@ -54,6 +54,7 @@ class Client(threading.Thread):
                     self.warm.set()
 
 
+@pytest.mark.drill
 def test_sigterm_under_load_fails_no_request(
     run_gateway: RunGateway, model_server: ModelServer, one_face: bytes
 ) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.drill
+
 
 @pytest.fixture
 def own_repository(repository: Path, tmp_path: Path) -> Path:

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 from api.settings import Settings
@@ -15,6 +16,7 @@ from tests.deploy.dockerfiles import NAMES, ROOT, Stage, in_context, stages
 
 IMAGES = {"Dockerfile.api": "gateway", "Dockerfile.serving": "model server", "Dockerfile.trainer": "trainer"}
 USER = "10001:10001"
+PACKAGES = ("api", "faces", "serving", "trainer", "wire")
 
 # Flags of tensorflow_model_server with their types: tensorflow_serving/model_servers/main.cc in tensorflow/serving.
 FLAGS: dict[str, type] = {
@@ -140,6 +142,8 @@ def test_what_is_copied_is_there_and_reaches_the_builder(name: str) -> None:
         "docker-compose.yml",
         "tests/conftest.py",
         "serving/server.py",
+        "benchmarks/latency.py",
+        "scripts/serve.py",
         "api/__pycache__/app.cpython-311.pyc",
         "trainer/search/__pycache__/study.cpython-311.pyc",
         "model_repository/random/.2.partial/saved_model.pb",
@@ -148,6 +152,35 @@ def test_what_is_copied_is_there_and_reaches_the_builder(name: str) -> None:
 )
 def test_nothing_else_reaches_the_builder(path: str) -> None:
     assert not in_context(path)
+
+
+def imported(entry: str) -> set[str]:
+    """Modules of ours that a program imports, however indirectly; and the program."""
+    graph = grimp.build_graph(*PACKAGES)
+    return {entry, *graph.find_upstream_modules(entry)}
+
+
+@pytest.mark.parametrize(
+    ("name", "programs", "packages"),
+    [
+        ("Dockerfile.api", ["api.__main__", "api.reports.__main__"], {"api", "faces", "wire"}),
+        (
+            "Dockerfile.trainer",
+            ["trainer.__main__", "serving.rollout.__main__"],
+            {"faces", "serving", "trainer", "wire"},
+        ),
+        ("Dockerfile.serving", [], set()),
+    ],
+)
+def test_an_image_holds_the_packages_that_its_programs_import_and_no_others(
+    name: str, programs: list[str], packages: set[str]
+) -> None:
+    copied = [ROOT / source for stage in stages(name) for sources, _ in stage.copies() for source in sources]
+    files = {str(file.relative_to(ROOT)) for path in copied for file in [path, *path.rglob("*")]}
+    assert {file.split("/")[0] for file in files if file.endswith(".py")} == packages
+    for module in set().union(*map(imported, programs)):
+        path = module.replace(".", "/")
+        assert {f"{path}.py", f"{path}/__init__.py"} & files, f"{name} lacks {module}"
 
 
 @pytest.mark.parametrize("name", NAMES)

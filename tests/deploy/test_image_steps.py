@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -18,11 +17,13 @@ import pytest
 
 from tests.api.model_server_process import ModelServer
 from tests.deploy.dockerfiles import ROOT, Build, stages
+from tests.ports import free_port
 
 # The 387 that README tells of, and room for newer releases.
 LIMIT_MB = 420
 
 pytestmark = [
+    pytest.mark.drill,
     pytest.mark.timeout(1200),
     pytest.mark.skipif(sys.platform != "linux", reason="the steps are Linux's"),
     pytest.mark.skipif(shutil.which("strip") is None, reason="no strip: apt-get install binutils"),
@@ -42,11 +43,6 @@ def makes_venvs(program: Path) -> bool:
 OWN, DEBIANS = Path(sys.executable).resolve(), Path("/usr/bin/python3")
 PYTHON = next((one for one in (OWN, DEBIANS) if makes_venvs(one) and others_may_run(one.resolve())), OWN)
 USER = 10001 if os.geteuid() == 0 and others_may_run(PYTHON.resolve()) else None
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

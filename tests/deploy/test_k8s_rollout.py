@@ -27,7 +27,7 @@ from tests.api.model_server_process import ModelServer as ModelServerProcess
 from tests.deploy.k8s_manifests import KUBECTL, ROOT, needs_kubectl
 from wire.target import Target
 
-pytestmark = needs_kubectl
+pytestmark = [needs_kubectl, pytest.mark.drill]
 
 ADMIN_KEY = "an-operators-key"
 CONFIG = """# Kept.

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = {"gateway": ["otel"], "trainer": ["trainer"]}
+EXTRAS = {"gateway": ["gateway", "otel"], "trainer": ["trainer", "rollout"]}
 ENVIRONMENTS = [(version, machine) for version in ("3.11", "3.12", "3.13") for machine in ("x86_64", "aarch64")]
 
 
@@ -71,6 +71,11 @@ def test_the_lock_satisfies_pyproject(lock: str, version: str, machine: str) -> 
 def test_the_gateway_installs_no_training_library() -> None:
     names = {canonicalize_name(requirement.name) for requirement, _ in entries("gateway")}
     assert not names & {"tensorflow", "tensorflow-cpu", "tensorflow-serving-api", "keras", "torch"}
+
+
+def test_the_trainer_installs_no_web_service() -> None:
+    names = {canonicalize_name(requirement.name) for requirement, _ in entries("trainer")}
+    assert not names & {"fastapi", "starlette", "uvicorn", "python-multipart", "prometheus-client", "opentelemetry-api"}
 
 
 def test_locks_leave_the_index_to_who_installs() -> None:

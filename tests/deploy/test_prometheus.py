@@ -3,7 +3,6 @@
 import asyncio
 import math
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,9 @@ import yaml
 
 from tests.api.gateway_process import GatewayProcess
 from tests.deploy import monitored
+from tests.ports import free_port
+
+pytestmark = pytest.mark.drill
 
 # It takes about ten seconds: a rate needs two scrapes. The rest is for slow machines.
 PATIENCE_S = 80
@@ -33,8 +35,7 @@ class Prometheus:
             job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]
         file = folder / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "prometheus.log"
         with self._log.open("w") as log:

@@ -49,7 +49,8 @@ def validation() -> Split:
 def fer_csv(tmp_path_factory: pytest.TempPathFactory, training: Split, validation: Split) -> Path:
     path = tmp_path_factory.mktemp("data") / "fer2013.csv.gz"
     text = "emotion,pixels,Usage\n" + csv_rows(training, "Training") + csv_rows(validation, "PublicTest")
-    path.write_bytes(gzip.compress(text.encode()))
+    # Without the time, so that every worker writes the same file.
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
     return path
 
 
@@ -190,13 +191,16 @@ def trainer() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def trained_run(
-    tmp_path_factory: pytest.TempPathFactory,
+    make_once: Callable[[str, Callable[[Path], object]], Path],
     fer_csv: Path,
     quick_config: Path,
     trainer: Callable[..., subprocess.CompletedProcess[str]],
 ) -> Path:
     """A run directory that `train` wrote, of the quick config on the synthetic faces."""
-    directory = tmp_path_factory.mktemp("runs") / "quick"
-    done = trainer("train", "quick", "--config", quick_config, "--data", fer_csv, "--out", directory)
-    assert done.returncode == 0, done.stderr
-    return directory
+
+    def train(folder: Path) -> None:
+        arguments = ["quick", "--config", quick_config, "--data", fer_csv, "--out", folder / "quick"]
+        done = trainer("train", *arguments)
+        assert done.returncode == 0, done.stderr
+
+    return make_once("runs", train) / "quick"

@@ -65,6 +65,7 @@ async def test_they_take_turns(pair: Pair) -> None:
     assert Counter([await pair.ask() for _ in range(40)]) == {"disgust": 20, "fear": 20}
 
 
+@pytest.mark.drill
 async def test_one_is_killed_under_load_and_comes_back(pair: Pair) -> None:
     stop = asyncio.Event()
 

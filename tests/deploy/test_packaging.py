@@ -1,0 +1,72 @@
+"""pyproject.toml's base and extras hold what the packages import."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+OURS = {"api", "faces", "serving", "trainer", "wire"}
+# Extras of each package; a package within another is listed before it.
+NEEDED = {
+    "faces": [],
+    "wire": [],
+    "serving/rollout": ["rollout"],
+    "serving": ["serving"],
+    "api": ["gateway", "otel"],
+    "trainer": ["trainer", "teacher"],
+}
+# By whom else: FastAPI is a Starlette; PyTorch is a backend of Keras that the user chooses.
+BROUGHT = {"starlette": "fastapi", "torch": "keras"}
+
+
+def named(lines: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def modules(package: str) -> Iterator[Path]:
+    inner = [ROOT / other for other in NEEDED if other.startswith(f"{package}/")]
+    for file in (ROOT / package).rglob("*.py"):
+        if not any(file.is_relative_to(folder) for folder in inner):
+            yield file
+
+
+def imports(file: Path) -> set[str]:
+    """Top-level modules that a file imports from elsewhere."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found - OURS - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("package", NEEDED)
+def test_a_package_imports_what_it_declares(package: str) -> None:
+    declared = named([*PROJECT["dependencies"], *(line for extra in NEEDED[package] for line in EXTRAS[extra])])
+    distributions = packages_distributions()
+    for file in modules(package):
+        for module in imports(file):
+            brings = {canonicalize_name(one) for one in distributions.get(module, [])}
+            assert declared & {*brings, BROUGHT.get(module)}, f"{file.relative_to(ROOT)} imports {module}"
+
+
+def test_no_extra_repeats_the_base() -> None:
+    base = named(PROJECT["dependencies"])
+    for extra, lines in EXTRAS.items():
+        assert not base & named(lines), extra
+
+
+def test_the_whole_is_for_development() -> None:
+    [whole] = [requirement for requirement in map(Requirement, EXTRAS["dev"]) if requirement.name == PROJECT["name"]]
+    assert whole.extras == set(EXTRAS) - {"dev"}
