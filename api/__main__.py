@@ -16,6 +16,7 @@ from api.observe.tracing import TracingError, traced
 from api.observe.version import package_version
 from api.server import Drain, GatewayServer
 from api.settings import Settings, explain
+from faces.errors import ModelFileError
 
 logger = logging.getLogger("api")
 
@@ -41,7 +42,7 @@ def _serve(settings: Settings) -> int:
     try:
         drain = Drain()
         app = create_app(settings, drain=drain)
-    except ExperimentsError as error:
+    except (ExperimentsError, ModelFileError) as error:
         print(error, file=sys.stderr)
         return 2
     try:

@@ -1,5 +1,6 @@
 """The FastAPI application."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -24,9 +25,11 @@ from api.predictor import Predictor
 from api.server import Drain
 from api.settings import Settings
 from api.workers import CpuPool
-from faces.detect import FaceDetector
-from faces.detect.haar import HaarDetector
+from faces.align import Aligner
+from faces.detect.choice import Detectors, open_detectors
 from faces.finder import FaceFinder
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
 
@@ -34,21 +37,32 @@ Errors are `application/problem+json` (RFC 9457); their `type` is stable.
 """
 
 
-def create_app(settings: Settings, detector: FaceDetector | None = None, drain: Drain | None = None) -> FastAPI:
+def create_app(settings: Settings, detectors: Detectors | None = None, drain: Drain | None = None) -> FastAPI:
     """Build the application; its lifespan opens and closes what it owns.
 
     Args:
-        detector: Haar when None.
+        detectors: those of the settings when None.
         drain: of the server that runs the application.
 
     Raises:
         ExperimentsError: the settings name an experiments.yaml that is invalid.
+        ModelFileError: the settings name a detector that cannot be had, or a file that is not the detector's.
     """
     metrics = Metrics()
     drain = drain or Drain()
     configured = Experiments(settings.experiments, settings.models, metrics)
+    detectors = detectors or open_detectors(
+        settings.detector,
+        yunet=settings.yunet_model,
+        sha256=settings.yunet_sha256,
+        side=settings.detect_side,
+        side_max=settings.detect_side_max,
+    )
+    logger.info("faces are found by %s: %s", detectors.default, detectors.reason)
+    metrics.detector_info.info({"detector": detectors.default})
     finder = FaceFinder(
-        detector or HaarDetector(settings.detect_side),
+        detectors.by_name,
+        Aligner(),
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
     )
@@ -60,7 +74,13 @@ def create_app(settings: Settings, detector: FaceDetector | None = None, drain: 
         contact={"name": "emotion-serving"},
         servers=[{"url": "/", "description": "This gateway."}],
         lifespan=partial(
-            _lifespan, settings=settings, metrics=metrics, drain=drain, experiments=configured, finder=finder
+            _lifespan,
+            settings=settings,
+            metrics=metrics,
+            drain=drain,
+            experiments=configured,
+            detectors=detectors,
+            finder=finder,
         ),
         # Methods of generated clients are called as our functions are.
         generate_unique_id_function=attrgetter("name"),
@@ -88,7 +108,14 @@ def create_app(settings: Settings, detector: FaceDetector | None = None, drain: 
 
 @asynccontextmanager
 async def _lifespan(
-    app: FastAPI, *, settings: Settings, metrics: Metrics, drain: Drain, experiments: Experiments, finder: FaceFinder
+    app: FastAPI,
+    *,
+    settings: Settings,
+    metrics: Metrics,
+    drain: Drain,
+    experiments: Experiments,
+    detectors: Detectors,
+    finder: FaceFinder,
 ) -> AsyncIterator[State]:
     """Open what needs the running event loop, so after any fork; close it at the end."""
     note_version = metrics.label_versions.note
@@ -122,6 +149,7 @@ async def _lifespan(
                     metrics=metrics,
                     drain=drain,
                     experiments=experiments,
+                    detectors=detectors,
                     fallback=fallback,
                     shadows=shadows,
                     client=client,

@@ -114,7 +114,7 @@ class Predictor:
             decoded = self.finder.decode(content)
         with tracer.start_as_current_span("detect") as span:
             found = self.finder.find(decoded, options)
-            span.set_attributes({"emotion.pixels": found.width * found.height, "emotion.faces": len(found.boxes)})
+            span.set_attributes({"emotion.pixels": found.width * found.height, "emotion.faces": len(found.faces)})
         return found
 
     async def record(self, prediction: Prediction, latency_s: float) -> None:

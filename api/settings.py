@@ -5,12 +5,16 @@ A value that is out of range, contradicts another one or cannot work is refused 
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from api.addresses import check_target, parse_url
+
+MAX_FACE = 25_000_000
+"""Pixels that no `min_face` is beyond: no photo that is accepted has a face so wide."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -58,9 +62,21 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(default=32 * 2**20, ge=1024)
 
     max_faces: int = Field(default=50, ge=1, le=1000, description="faces per image at most; also the default")
-    min_face: int = Field(default=24, ge=1, description="default smallest face, in pixels of the original image")
+    min_face: int | None = Field(
+        default=None, ge=1, le=MAX_FACE, description="default smallest face, in pixels of the original image"
+    )
+    detector: Literal["auto", "yunet", "mtcnn", "haar"] = Field(
+        default="auto", description="what finds faces; auto: YuNet where its file is, else MTCNN"
+    )
+    yunet_model: Path | None = Field(default=None, description="YuNet's ONNX file")
+    yunet_sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="digest of another file of YuNet's than the published one"
+    )
     detect_side: int = Field(
         default=640, ge=64, le=4096, description="faces are looked for at this longest side, pixels"
+    )
+    detect_side_max: int = Field(
+        default=1920, ge=64, le=4096, description="the same where a small min_face asks for more"
     )
 
     cpu_workers: int = Field(default=os.cpu_count() or 1, ge=1, le=256, description="threads that decode and detect")
@@ -134,6 +150,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "EMOTION_SUBJECT_SECRET is not set, but EMOTION_EXPERIMENTS is, and the database can be shared: "
                 "gateways that each hash with a random key would take one subject for many"
+            )
+        if self.detect_side_max < self.detect_side:
+            raise ValueError(
+                f"EMOTION_DETECT_SIDE_MAX ({self.detect_side_max}) is less than "
+                f"EMOTION_DETECT_SIDE ({self.detect_side})"
             )
         if self.max_batch_bytes < self.max_image_bytes:
             raise ValueError(

@@ -58,3 +58,7 @@ class DetectorFailed(FaceError):
 
     def __init__(self) -> None:
         super().__init__("The face detector failed.")
+
+
+class ModelFileError(FaceError):
+    """A detector's file is missing, or another one."""

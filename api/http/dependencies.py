@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader
 from api.errors import AdminDisabled, InvalidParameter, Unauthorized, UnknownModel
 from api.experiments.assignment import FORCE_HEADER, Assignment, assign
 from api.http.schemas import PredictQuery
-from api.http.state import ExperimentsDep, SettingsDep
+from api.http.state import DetectorsDep, ExperimentsDep, SettingsDep
 from faces.finder import FaceOptions
 from wire.target import Target
 
@@ -59,18 +59,23 @@ async def choose(
     return assign(experiment, subject or None, forced)
 
 
-async def face_options(query: QueryDep, settings: SettingsDep) -> FaceOptions:
+async def face_options(query: QueryDep, settings: SettingsDep, detectors: DetectorsDep) -> FaceOptions:
     """
     Raises:
-        InvalidParameter: max_faces passes the settings' limit.
+        InvalidParameter: max_faces passes the settings' limit, or the detector cannot be had here.
     """
     limit = settings.max_faces
     if query.max_faces is not None and query.max_faces > limit:
         raise InvalidParameter({"max_faces": f"{query.max_faces} is more than the limit of {limit}"})
+    detector = detectors.default if query.detector in (None, "auto") else query.detector
+    if detector not in detectors.by_name:
+        raise InvalidParameter({"detector": f"{detector!r} is not here; there are {', '.join(detectors.by_name)}"})
     return FaceOptions(
         max_faces=query.max_faces or limit,
         min_face=query.min_face or settings.min_face,
-        detect=query.crop == "detect",
+        detector=detector if query.crop == "detect" else None,
+        align=query.align == "on",
+        rotate=query.rotate == "auto",
     )
 
 

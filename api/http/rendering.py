@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any
 
-from api.http.schemas import BoxOut, FaceOut, ImageOut, ModelOut, Timing
+from api.http.schemas import BoxOut, DetectionOut, FaceOut, ImageOut, Landmarks, ModelOut, Point, Timing
 from api.predictor import Prediction
+from faces.align import Points
 
 
 def answer_out(prediction: Prediction, start: float) -> dict[str, Any]:
@@ -35,16 +36,33 @@ def photos_out(prediction: Prediction) -> Iterator[dict[str, Any]]:
             yield {}
             continue
         faces = []
-        for box, (likeliest, row) in zip(photo.boxes, rows, strict=False):
+        for face, (likeliest, row) in zip(photo.faces, rows, strict=False):
             # float32 holds about seven digits; more would only show its rounding.
             probabilities = {name: round(value, 6) for name, value in zip(scores.classes, row, strict=True)}
             emotion = scores.classes[likeliest]
             faces.append(
                 FaceOut(
-                    box=BoxOut(x=box.x, y=box.y, width=box.width, height=box.height),
+                    box=BoxOut(x=face.box.x, y=face.box.y, width=face.box.width, height=face.box.height),
+                    score=None if face.score is None else round(face.score, 4),
+                    roll=None if face.roll is None else round(face.roll, 1),
+                    landmarks=None if face.landmarks is None else _landmarks_out(face.landmarks),
                     emotion=emotion,
                     confidence=probabilities[emotion],
                     probabilities=probabilities,
                 )
             )
-        yield {"image": ImageOut(width=photo.width, height=photo.height), "faces": faces}
+        search = photo.search
+        yield {
+            "image": ImageOut(width=photo.width, height=photo.height),
+            "detection": search and DetectionOut(detector=search.detector, side=search.side, min_face=search.min_face),
+            "faces": faces,
+        }
+
+
+def _landmarks_out(points: Points) -> Landmarks:
+    return Landmarks(
+        **{
+            name: Point(x=round(x, 1), y=round(y, 1))
+            for name, (x, y) in zip(Landmarks.model_fields, points.tolist(), strict=True)
+        }
+    )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from api.settings import MAX_FACE
 from wire.target import Label
 
 # FileReader.readAsDataURL gives web pages that prefix; it is ignored, for the content tells the format.
@@ -21,7 +22,21 @@ class PredictQuery(BaseModel):
     version: int | None = Field(None, ge=0, lt=2**63, description="Exact version. Not together with `label`.")
     label: Label | None = Field(None, description="Version label, such as `stable`. Not together with `version`.")
     max_faces: int | None = Field(None, ge=1, description="At most this many faces per image, largest first.")
-    min_face: int | None = Field(None, ge=1, description="Smallest face to look for, in pixels of the image.")
+    min_face: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_FACE,
+        description="Smallest face to look for, in pixels of the image. When absent, what `detection.min_face` tells.",
+    )
+    detector: Literal["auto", "yunet", "mtcnn", "haar"] | None = Field(
+        None, description="What finds the faces; the gateway's default when absent. 422 names those that it has."
+    )
+    align: Literal["on", "off"] = Field(
+        "on", description="`on` turns heads that lean by more than 12 degrees upright before a model sees them."
+    )
+    rotate: Literal["none", "auto"] = Field(
+        "none", description="`auto` looks at the image turned where no face is found as it is."
+    )
     crop: Literal["detect", "none"] = Field(
         "detect", description="`detect` finds faces; `none` takes the whole image as one face."
     )
@@ -42,8 +57,36 @@ class BoxOut(BaseModel):
     height: int
 
 
+class Point(BaseModel):
+    """Pixels of the image after its EXIF orientation was applied."""
+
+    x: float
+    y: float
+
+
+class Landmarks(BaseModel):
+    """Left and right are those of the picture."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+
+
+class DetectionOut(BaseModel):
+    detector: str = Field(description="`yunet`, `mtcnn` or `haar`.")
+    side: int = Field(description="Longer side of the picture that was searched, pixels.")
+    min_face: int = Field(description="The smallest face that this search could see, pixels of the image.")
+
+
 class FaceOut(BaseModel):
     box: BoxOut
+    score: Probability | None = Field(description="The detector's confidence; null for `haar` and with `crop=none`.")
+    roll: float | None = Field(
+        description="Degrees that the head leans to the right; null with `align=off` and `crop=none`."
+    )
+    landmarks: Landmarks | None = Field(description="Null with `align=off` and `crop=none`.")
     emotion: str = Field(description="The class with the highest probability.")
     confidence: Probability = Field(description="The probability of `emotion`.")
     probabilities: dict[str, Probability]
@@ -81,6 +124,7 @@ class _Answer(BaseModel):
 
 class PredictResponse(_Answer):
     image: ImageOut
+    detection: DetectionOut | None = Field(description="How faces were looked for; null with `crop=none`.")
     faces: list[FaceOut] = Field(description="Largest first; empty when no face was found.")
     timing_ms: Timing
 
@@ -104,6 +148,7 @@ class _FileResult(BaseModel):
 
 class FileFaces(_FileResult):
     image: ImageOut
+    detection: DetectionOut | None
     faces: list[FaceOut]
 
 
@@ -196,3 +241,7 @@ class AssignmentOut(BaseModel):
 
 class Health(BaseModel):
     status: Literal["ok"] = "ok"
+
+
+class Ready(Health):
+    detector: str = Field(description="What finds faces unless a request names another.")

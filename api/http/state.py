@@ -13,6 +13,7 @@ from api.outcomes.writer import OutcomeWriter
 from api.predictor import Predictor
 from api.server import Drain
 from api.settings import Settings
+from faces.detect.choice import Detectors
 
 
 class State(TypedDict):
@@ -22,6 +23,7 @@ class State(TypedDict):
     metrics: Metrics
     drain: Drain
     experiments: Experiments
+    detectors: Detectors
     fallback: Fallback
     shadows: Shadows
     client: ModelClient
@@ -52,6 +54,10 @@ async def _experiments(request: AppRequest) -> Experiments:
     return request.state["experiments"]
 
 
+async def _detectors(request: AppRequest) -> Detectors:
+    return request.state["detectors"]
+
+
 async def _fallback(request: AppRequest) -> Fallback:
     return request.state["fallback"]
 
@@ -76,6 +82,7 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 DrainDep = Annotated[Drain, Depends(_drain)]
 ExperimentsDep = Annotated[Experiments, Depends(_experiments)]
+DetectorsDep = Annotated[Detectors, Depends(_detectors)]
 FallbackDep = Annotated[Fallback, Depends(_fallback)]
 ShadowsDep = Annotated[Shadows, Depends(_shadows)]
 ClientDep = Annotated[ModelClient, Depends(_client)]

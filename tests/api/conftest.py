@@ -13,7 +13,7 @@ import pytest
 
 from api.app import create_app
 from api.settings import Settings
-from faces.detect import FaceDetector
+from faces.detect.choice import Detectors
 from tests.api.gateway_process import GatewayProcess
 from tests.api.in_process import in_process
 from tests.api.model_server_process import ModelServer
@@ -118,14 +118,14 @@ def open_gateway(tmp_path: Path) -> OpenGateway:
     """Opens a gateway for the newest `residual` with these settings, and a client that calls it in this process."""
 
     @asynccontextmanager
-    async def run(detector: FaceDetector | None = None, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
+    async def run(detectors: Detectors | None = None, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
         defaults = {
             "models": ["residual"],
             "default_model": "residual",
             "default_label": None,
             "database_url": f"sqlite:///{tmp_path}/outcomes.db",
         }
-        app = create_app(Settings(**{**defaults, **settings}), detector)
+        app = create_app(Settings(**{**defaults, **settings}), detectors)
         async with in_process(app) as (client, _):
             yield client
 

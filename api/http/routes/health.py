@@ -5,8 +5,8 @@ from prometheus_client.exposition import choose_encoder
 
 from api.errors import NotReady, ServiceError, ShuttingDown
 from api.http import openapi
-from api.http.schemas import Health
-from api.http.state import ClientDep, DrainDep, MetricsDep, SettingsDep
+from api.http.schemas import Health, Ready
+from api.http.state import ClientDep, DetectorsDep, DrainDep, MetricsDep, SettingsDep
 from wire.target import Target
 
 router = APIRouter(tags=["operations"])
@@ -19,7 +19,7 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", summary="Ready for predictions", responses=openapi.READY_PROBLEMS)
-async def readyz(settings: SettingsDep, client: ClientDep, drain: DrainDep) -> Health:
+async def readyz(settings: SettingsDep, client: ClientDep, drain: DrainDep, detectors: DetectorsDep) -> Ready:
     """The model server would answer a request that names no model; if not, the problem says why.
 
     No as well when the gateway has been told to stop, although it still serves: send requests elsewhere.
@@ -30,7 +30,7 @@ async def readyz(settings: SettingsDep, client: ClientDep, drain: DrainDep) -> H
         await client.check_ready(Target(settings.default_model, label=settings.default_label))
     except ServiceError as error:
         raise NotReady(error.detail, reason=error.problem()["type"]) from error
-    return Health()
+    return Ready(detector=detectors.default)
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from faces.decode import Grey
 from faces.detect import Box
+from tests.api.made_up_detectors import made_up
 
 
 async def test_one_result_per_file_in_order(
@@ -80,20 +81,18 @@ async def test_the_whole_body_is_limited(open_gateway: Callable, model_server: o
         assert problems[0]["limit"] == 50_000
 
 
-class FailsOnDark:
+def fail_on_dark(grey: Grey) -> list[Box]:
     """A detector with a bug that shows on some images only."""
-
-    def detect(self, grey: Grey, min_face: int) -> list[Box]:
-        if grey.mean() < 10:
-            raise ZeroDivisionError("a secret of the detector")
-        return [Box(0, 0, 20, 20)]
+    if grey.mean() < 10:
+        raise ZeroDivisionError("a secret of the detector")
+    return [Box(0, 0, 20, 20)]
 
 
 async def test_a_detector_that_fails_loses_one_file(
     open_gateway: Callable, model_server: object, encode: Callable[..., bytes]
 ) -> None:
     dark, light = (encode(Image.new("L", (50, 50), value)) for value in (0, 200))
-    async with open_gateway(FailsOnDark(), model_server=model_server.address) as client:
+    async with open_gateway(made_up(fail_on_dark), model_server=model_server.address) as client:
         files = [("files", dark), ("files", light)]
         results = (await client.post("/predict/batch", files=files)).json()["results"]
         assert results[0]["problem"]["type"].endswith(":detector-failed")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from faces.decode import Grey
 from faces.detect import Box
+from tests.api.made_up_detectors import made_up
 
 
 class Gate:
@@ -19,7 +20,7 @@ class Gate:
         self.open = threading.Event()
         self.entered = threading.Semaphore(0)
 
-    def detect(self, grey: Grey, min_face: int) -> list[Box]:
+    def find(self, grey: Grey) -> list[Box]:
         self.entered.release()
         assert self.open.wait(30)
         return [Box(0, 0, 30, 30)]
@@ -41,7 +42,7 @@ async def test_a_full_queue_is_503_at_once_and_empties(
 ) -> None:
     image = {"file": encode(Image.new("L", (60, 60)))}
     settings = {"cpu_workers": 1, "cpu_queue": 1, "max_batch_files": 2}
-    async with open_gateway(gate, model_server=model_server.address, **settings) as client:
+    async with open_gateway(made_up(gate.find), model_server=model_server.address, **settings) as client:
         first = asyncio.create_task(client.post("/predict", files=image))
         await entered(gate)
         metrics = (await client.get("/metrics")).text
@@ -68,7 +69,7 @@ async def test_abandoned_work_counts_until_it_ends(
         "request_timeout_s": 0.3,
         "model_timeout_s": 0.3,
     }
-    async with open_gateway(gate, model_server=model_server.address, **settings) as client:
+    async with open_gateway(made_up(gate.find), model_server=model_server.address, **settings) as client:
         late = await client.post("/predict", files=image)
         assert (late.status_code, late.json()["type"].rsplit(":")[-1]) == (504, "deadline-exceeded")
         assert (await client.post("/predict", files=image)).status_code == 503
@@ -86,7 +87,7 @@ async def test_other_requests_are_answered_while_the_pool_works(
     open_gateway: Callable, model_server: object, gate: Gate, encode: Callable[..., bytes]
 ) -> None:
     image = {"file": encode(Image.new("L", (60, 60)))}
-    async with open_gateway(gate, model_server=model_server.address) as client:
+    async with open_gateway(made_up(gate.find), model_server=model_server.address) as client:
         busy = asyncio.create_task(client.post("/predict", files=image))
         await entered(gate)
         assert (await client.get("/healthz")).status_code == 200

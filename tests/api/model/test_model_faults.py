@@ -13,6 +13,7 @@ from PIL import Image
 from faces.decode import Grey
 from faces.detect import Box
 from tests.api.fake_model_server import FakeModelServer, answer, serve
+from tests.api.made_up_detectors import made_up
 from wire import serving_pb2 as pb
 
 PREFIX = "urn:problem-type:emotion-serving:"
@@ -224,10 +225,9 @@ async def test_model_deadline(open_gateway: Callable, fake: FakeModelServer, fac
 async def test_request_deadline(
     open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
 ) -> None:
-    class SlowDetector:
-        def detect(self, grey: Grey, min_face: int) -> list[Box]:
-            time.sleep(0.3)
-            return [Box(0, 0, 48, 48)]
+    def slow(grey: Grey) -> list[Box]:
+        time.sleep(0.3)
+        return [Box(0, 0, 48, 48)]
 
     async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
         # The call keeps its own deadline; with the detector it passes the request's.
@@ -236,7 +236,7 @@ async def test_request_deadline(
 
     fake.predict = predict
     settings = {"model_timeout_s": 0.5, "request_timeout_s": 0.5}
-    async with open_gateway(SlowDetector(), model_server=fake.address, **settings) as client:
+    async with open_gateway(made_up(slow), model_server=fake.address, **settings) as client:
         problem = assert_problem(await client.post("/predict", files=face), 504, "deadline-exceeded")
         assert "0.5 s" in problem["detail"]
 
