@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from faces.crop import cut
 from faces.decode import Grey
-from faces.detect import Detection, Square
+from faces.detect import Detection
 from faces.detect.mtcnn import LANDMARKS_OUTPUT, read_networks, to_blob
+from faces.geometry import Square
 
 Points = NDArray[np.float32]
 """[5, 2], x and y: left and right eye as seen in the picture, nose, left and right corner of the mouth."""

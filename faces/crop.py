@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from faces.contract import SIDE, to_input
 from faces.decode import Grey
-from faces.detect import Square
+from faces.geometry import Square
 
 
 def crop_faces(grey: Grey, squares: Sequence[Square]) -> NDArray[np.float32]:

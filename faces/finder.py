@@ -11,9 +11,10 @@ from faces.align import Aligner, Points
 from faces.contract import to_input
 from faces.crop import crop_faces, to_face
 from faces.decode import Grey, decode
-from faces.detect import Box, Detection, FaceDetector, Search
+from faces.detect import Detection, FaceDetector, Search
 from faces.detect.turned import best_turned
 from faces.errors import DetectorFailed
+from faces.geometry import Box
 
 
 @dataclass(frozen=True, slots=True)

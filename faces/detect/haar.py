@@ -9,7 +9,8 @@ import numpy as np
 from cv2.data import haarcascades
 
 from faces.decode import Grey
-from faces.detect import Box, Detection, Search, Square, largest_first, shrink, suppress
+from faces.detect import Detection, Search, largest_first, shrink, suppress
+from faces.geometry import Box, Square
 
 _FRAME = 0.995
 """FER2013's frame is a square on the box's centre with this share of its side."""

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from faces.crop import window
 from faces.decode import Grey
-from faces.detect import SEEN_SIDE, Box, Detection, Search, Square, largest_first, shrink, suppress
+from faces.detect import SEEN_SIDE, Detection, Search, largest_first, shrink, suppress
 from faces.errors import ModelFileError
+from faces.geometry import Box, Square
 
 Floats = NDArray[np.float32]
 

@@ -5,7 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.decode import Grey
-from faces.detect import Box, Detection, FaceDetector, Square
+from faces.detect import Detection, FaceDetector
+from faces.geometry import Box, Square
 
 TURNS = ((90, 180, 270), (45, 315))
 """Degrees that the picture is turned by to the left, one group after the other until one shows a face."""

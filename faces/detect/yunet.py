@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from faces.decode import Grey
-from faces.detect import SEEN_SIDE, Box, Detection, Search, Square, largest_first, shrink
+from faces.detect import SEEN_SIDE, Detection, Search, largest_first, shrink
 from faces.errors import ModelFileError
+from faces.geometry import Box, Square
 
 SHA256 = "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0"
 """Of face_detection_yunet_2026may.onnx in OpenCV Zoo (MIT), the file that all figures here were measured with."""

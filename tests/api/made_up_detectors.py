@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from faces.decode import Grey
-from faces.detect import Box, Detection, Search, Square
+from faces.detect import Detection, Search
 from faces.detect.choice import Detectors
+from faces.geometry import Box, Square
 
 
 class MadeUp:

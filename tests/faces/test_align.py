@@ -7,7 +7,8 @@ import pytest
 from faces.align import UPRIGHT, Aligner
 from faces.crop import cut
 from faces.decode import Grey
-from faces.detect import Box, Detection, FaceDetector, Square
+from faces.detect import Detection, FaceDetector
+from faces.geometry import Box, Square
 
 CENTRE = (268, 213)
 FACE = Detection(Box(160, 105, 215, 215), None, Square(*map(float, CENTRE), 212.0))

@@ -4,7 +4,7 @@ import pytest
 
 from faces.crop import crop_faces, cut, window
 from faces.decode import Grey
-from faces.detect import Square
+from faces.geometry import Square
 
 
 def test_range_and_shape() -> None:

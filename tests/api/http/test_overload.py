@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from faces.decode import Grey
-from faces.detect import Box
+from faces.geometry import Box
 from tests.api.made_up_detectors import made_up
 
 

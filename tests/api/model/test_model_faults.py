@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from faces.decode import Grey
-from faces.detect import Box
+from faces.geometry import Box
 from tests.api.fake_model_server import FakeModelServer, answer, serve
 from tests.api.made_up_detectors import made_up
 from wire import serving_pb2 as pb

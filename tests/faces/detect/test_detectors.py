@@ -11,7 +11,8 @@ from PIL import Image
 from faces.contract import SIDE
 from faces.crop import cut
 from faces.decode import Grey, decode
-from faces.detect import Box, FaceDetector, Square, suppress
+from faces.detect import FaceDetector, suppress
+from faces.geometry import Box, Square
 
 # FER2013's frame of the faces in the samples, by eye: centre and side.
 HOPPER = (268, 213, 212)

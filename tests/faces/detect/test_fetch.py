@@ -90,7 +90,7 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(server: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(FetchError, match="Not a directory|File exists"):
+    with pytest.raises(FetchError, match=r"Not a directory|File exists"):
         fetch(tmp_path / "file" / "yunet.onnx", url=f"{server}/file", sha256=SHA256)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from faces.contract import CLASSES, to_input
 from faces.crop import crop_faces
 from faces.decode import decode
-from faces.detect import Box
+from faces.geometry import Box
 from trainer.data.dataset import load
 from trainer.data.split import Split
 from trainer.errors import DataError
