@@ -26,6 +26,7 @@ RUN = ROOT / ".run"
 PHOTO = Path("api/samples/two.jpg")
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 180
+FETCH_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
 ROW = "  {:>4}  {:>3}  {:>3}  {:>5}  {:>6}  {:>8}  {:>10}"
 
@@ -46,6 +47,7 @@ def main() -> int:
                 _require_free(port, variable)
             RUN.mkdir(exist_ok=True)
             print(f"starting the model server and the gateway; their logs are in {RUN.name}/", flush=True)
+            gateway |= _detector()
             processes: Processes = {}
             _start("model server", _model_server(grpc_port), {}, processes, stack)
             _start("gateway", [sys.executable, "-m", "api"], gateway, processes, stack)
@@ -60,6 +62,25 @@ def main() -> int:
         except ServingError as error:
             print(f"make serve: {error}", file=sys.stderr)
             return 1
+
+
+def _detector() -> dict[str, str]:
+    """Environment of the gateway: where YuNet's file is, unless it cannot be had or the caller chose for himself."""
+    if not {"EMOTION_DETECTOR", "EMOTION_YUNET_MODEL"}.isdisjoint(os.environ):
+        return {}
+    command = [sys.executable, "-m", "faces.detect.fetch"]
+    try:
+        # A process of its own, because no limit holds for the look-up of a name.
+        done = subprocess.run(  # noqa: S603
+            command, cwd=ROOT, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False
+        )
+        path, reason = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
+    except subprocess.TimeoutExpired:
+        path, reason = "", f"no YuNet: not within {FETCH_TIMEOUT_S} s"
+    if not path:
+        print(f"{reason}; MTCNN finds the faces", flush=True)
+        return {}
+    return {"EMOTION_YUNET_MODEL": path}
 
 
 def _require_free(port: int, variable: str) -> None:
