@@ -1,7 +1,12 @@
-"""Files that a report consists of."""
+"""Files: those that a report consists of, and archives of arrays."""
 
-from collections.abc import Mapping
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from trainer.errors import TrainerError
 
@@ -22,3 +27,18 @@ def write_files(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
     except OSError as error:
         raise TrainerError(f"{directory}: cannot be written to: {error.strerror}") from error
     return [directory / name for name in files]
+
+
+BROKEN_ARRAYS = (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
+"""What `open_arrays`, and reading one of its arrays, may raise on a file that is missing, damaged or another kind."""
+
+
+@contextlib.contextmanager
+def open_arrays(path: Path) -> Iterator["np.lib.npyio.NpzFile"]:
+    """An .npz file, without pickles; closed at the end whatever it holds."""
+    with path.open("rb") as stream:
+        file = np.load(stream, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("not an archive of arrays")
+        with file:
+            yield file

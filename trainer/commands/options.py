@@ -12,8 +12,8 @@ Sources = Annotated[
     list[Path],
     typer.Option(
         "--data",
-        help="Kaggle's fer2013.csv or icml_face_data.csv (plain, .gz, .zip), or a folder ROOT/CLASS/*.jpg. Repeat it to"
-        " mix several.",
+        help="Kaggle's fer2013.csv or icml_face_data.csv (plain, .gz, .zip), the same as arrays (.npz: pixels, emotion,"
+        " usage), or a folder ROOT/CLASS/*.jpg. Repeat it to mix several.",
     ),
 ]
 Votes = Annotated[

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import threading
 
     from trainer.data.dataset import Dataset
+    from trainer.networks.spec import ArchitectureSpec
     from trainer.search.worker import Listen, Worker
 
 app = typer.Typer(
@@ -69,6 +70,7 @@ def create(
         Path | None, typer.Option(help="YAML of a trial's training. [default: the published search.yaml]")
     ] = None,
     overrides: Overrides = None,
+    enqueue: Annotated[Path | None, typer.Option(help="YAML: a list of specs to train before any is sampled.")] = None,
     storage: Storage = None,
     exist_ok: Annotated[
         bool, typer.Option("--exist-ok", help="Succeed if it exists with this very plan, as a restarted job wants.")
@@ -100,7 +102,8 @@ def create(
     )
     # Refuses a budget that nothing fits.
     sample(plan.space, seed, plan.budget, smallest_side=plan.train.smallest_side)
-    create_study(name, storage or _default(name), plan, exist_ok=exist_ok)
+    specs = _read_specs(enqueue) if enqueue else []
+    create_study(name, storage or _default(name), plan, enqueue=specs, exist_ok=exist_ok)
     Console().print(f"next: python -m trainer search run {name} --data ...", soft_wrap=True, highlight=False)
 
 
@@ -255,6 +258,21 @@ def _save_arrays(dataset: "Dataset", directory: Path, *, needs_public_test: bool
     if not complete.exists():
         save_arrays(training, validation[0] if validation else training, directory)
         complete.touch()
+
+
+def _read_specs(path: Path) -> "list[ArchitectureSpec]":
+    import yaml
+
+    from trainer.errors import ConfigError
+    from trainer.networks.spec import from_json
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--enqueue {path}: {error}") from error
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise ConfigError(f"--enqueue {path}: not a list of specs")
+    return [from_json(value) for value in values]
 
 
 def _default(name: str) -> str:

@@ -1,18 +1,13 @@
 """`python -m trainer train`."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
-
-if TYPE_CHECKING:
-    from trainer.training.config import TrainConfig
 
 Name = Annotated[str, typer.Argument(help="A published model: a YAML file in trainer/configs/.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")]
@@ -29,20 +24,15 @@ Resume = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the run directory.")]
 
 
-@dataclass(frozen=True)
-class Run:
-    """What to train, on what, and where, as `train` and `distill` take it from the command line."""
-
-    name: str
-    data: Sequence[Path]
-    votes: Path | None
-    class_map: Sequence[str] | None
-    out: Path | None
-    config: Path | None
-    init: Path | None
-    overrides: Sequence[str] | None
-    resume: bool
-    overwrite: bool
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--teacher",
+        metavar="PATH[:TEMPERATURE]",
+        help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
+        " version directory (this needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
+    ),
+]
 
 
 def train(
@@ -53,6 +43,7 @@ def train(
     out: Out = None,
     config: Config = None,
     init: Init = None,
+    teacher: Teachers = None,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -65,59 +56,53 @@ def train(
 
         python -m trainer train residual --data fer2013.csv.gz --set ferplus=0 --set epochs=60
 
+    With --teacher the loss also asks the network to give each class the probability that the teachers give it (Hinton,
+    Vinyals & Dean 2015). The config's `distill` says how much: `temperature`, `weight` and `views`. Each image's
+    teaching is computed once, before the first epoch, and holds for every augmented view of it.
+
+        python -m trainer train residual --data fer2013.csv.gz --set ferplus=0 --teacher runs/all --teacher dense.npz:2
+
     KERAS_BACKEND=torch in the environment trains with PyTorch, faster on most processors.
     """
-    start(Run(name, data, votes, class_map, out, config, init, overrides, resume, overwrite))
-
-
-def start(run: Run, teachers: Sequence[Path] = ()) -> None:
-    """Read the data, train (from the teachers, if there are any) and print the result."""
+    from trainer.ensemble.teacher import consult, digest, parse_source
     from trainer.errors import ConfigError
     from trainer.networks.networks import build
     from trainer.training.checkpoint import claim
     from trainer.training.config import load_config, published
 
     # Whatever can be refused is refused before the minutes that data and teacher take.
-    settings = load_config(run.config or published(run.name), list(run.overrides or []))
-    if settings.ferplus and run.votes is None:
+    settings = load_config(config or published(name), list(overrides or []))
+    teachers = [parse_source(text) for text in teacher or []]
+    for source in teachers:
+        digest(source.path)
+    if settings.ferplus and votes is None:
         raise ConfigError(
             f"ferplus: {settings.ferplus:g} of the targets are FER+ votes; give --votes fer2013new.csv, or do without"
             " them: --set ferplus=0"
         )
     build(settings.model, settings.model_args)
-    directory = run.out or Path("runs") / run.name
-    claim(directory, resume=run.resume, overwrite=run.overwrite)
-    classes = parse_map(run.class_map)
+    directory = out or Path("runs") / name
+    claim(directory, resume=resume, overwrite=overwrite)
+    classes = parse_map(class_map)
     console = Console()
-    _train(run, settings, directory, classes, teachers, console)
 
-
-def _train(
-    run: Run,
-    settings: "TrainConfig",
-    directory: Path,
-    classes: dict[str, str],
-    teachers: Sequence[Path],
-    console: Console,
-) -> None:
     from trainer.data.dataset import load
     from trainer.provenance import provenance
 
-    dataset = load(run.data, classes=classes, votes=run.votes)
+    dataset = load(data, classes=classes, votes=votes)
     training, validation = dataset.require("Training", "PublicTest")
     console.print(f"{len(training):,} training images, {len(validation):,} to select the best epoch on")
     if dataset.leaked:
         console.print(f"{dataset.leaked:,} training images left out: they stand in a split that is held out")
 
-    from trainer.ensemble.teacher import consult
     from trainer.run_directory import load_facts
     from trainer.training.fit import fit
 
-    facts = {"data": dataset.facts(), "init": load_facts(run.init) if run.init else None, **provenance()}
-    teacher = None
+    facts = {"data": dataset.facts(), "init": load_facts(init) if init else None, **provenance()}
+    taught = None
     if teachers:
-        with console.status(f"asking {len(teachers)} teacher model(s) about {len(training):,} images"):
-            teacher = consult(teachers, training.images, settings.distill.views)
+        with console.status(f"asking {len(teachers)} teacher(s) about {len(training):,} images"):
+            taught = consult(teachers, training.images, settings.distill.views)
     result = fit(
         settings,
         training,
@@ -125,11 +110,11 @@ def _train(
         directory,
         facts,
         console,
-        init=run.init,
-        resume=run.resume,
-        teacher=teacher,
+        init=init,
+        resume=resume,
+        teacher=taught,
     )
-    table = Table(title=f"{run.name}, epoch {result.epoch}: accuracy {result.metrics.accuracy:.4f} on PublicTest")
+    table = Table(title=f"{name}, epoch {result.epoch}: accuracy {result.metrics.accuracy:.4f} on PublicTest")
     for heading in ("class", "precision", "recall"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for label, precision in result.metrics.precision.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from faces.contract import CLASSES
 from trainer.data.duplicates import leaked
-from trainer.data.fer2013 import read_fer2013
+from trainer.data.fer2013 import read_arrays, read_fer2013
 from trainer.data.ferplus import read_votes
 from trainer.data.split import SPLITS, Rows, Split, concatenate
 from trainer.errors import ConfigError, DataError
@@ -110,7 +110,8 @@ def load(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, v
     """Read all sources and leave out of Training what also stands in a split that is held out.
 
     Args:
-        sources: Kaggle CSVs (plain, .gz, .zip; see `fer2013`) and folders of images (see `folder`), in any mixture.
+        sources: Kaggle CSVs (plain, .gz, .zip) or their arrays (.npz; see `fer2013`), and folders of images (see
+            `folder`), in any mixture.
         classes: class folder names that are not ours -> ours.
         votes: FER+'s fer2013new.csv, row for row beside the first CSV of `sources`. Other faces have no votes.
 
@@ -132,7 +133,10 @@ def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, v
     voted: Source | None = None
     for path in sources:
         folder = path.is_dir()
-        rows = _read_folder(path, classes) if folder else read_fer2013(path)
+        if folder:
+            rows = _read_folder(path, classes)
+        else:
+            rows = read_arrays(path) if path.suffix.lower() == ".npz" else read_fer2013(path)
         name = path.resolve().name
         found.append(Source(name, rows.sha256, len(rows.labels)))
         split = Split(rows.images, rows.labels)
@@ -144,7 +148,7 @@ def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, v
             if (mask := rows.splits == index).any():
                 parts[split_name].append(split.take(mask))
     if votes is not None and voted is None:
-        raise DataError(votes, "FER+ votes go row by row with a Kaggle CSV, and none was given")
+        raise DataError(votes, "FER+ votes go row by row with a Kaggle CSV or its arrays, and none was given")
     splits = {name: concatenate(some) for name, some in parts.items() if some}
     return Dataset(splits, tuple(found), voted)
 

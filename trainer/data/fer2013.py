@@ -1,13 +1,16 @@
-"""FER2013 as Kaggle publishes it, in fer2013.csv and in icml_face_data.csv: one 48x48 grey face per row."""
+"""FER2013 as Kaggle publishes it, one 48x48 grey face a row of fer2013.csv or icml_face_data.csv; and as arrays."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.contract import CLASSES, SIDE
 from trainer.data.csv_file import read_columns, sha256
 from trainer.data.split import SPLITS, Rows
 from trainer.errors import DataError
+from trainer.files import BROKEN_ARRAYS, open_arrays
 
 _LABELS = {str(label): label for label in range(len(CLASSES))}
 _SPLITS = {usage: index for index, usage in enumerate(SPLITS)}
@@ -41,6 +44,47 @@ def read_fer2013(path: Path) -> Rows:
         splits=np.frombuffer(splits, np.uint8),
         sha256=sha256(path),
     )
+
+
+def read_arrays(path: Path) -> Rows:
+    """Read the same as arrays in an .npz file, in a fraction of the time.
+
+    `pixels` uint8 [N, 48, 48] or [N, 2304], `emotion` [N] whole numbers from 0 to 6, `usage` [N] text.
+
+    Raises:
+        DataError: the file is missing, damaged or lacks an array; an array has another shape or kind; or a row has an
+            emotion or a usage that is none. Names file, row (from 1) and reason.
+    """
+    try:
+        with open_arrays(path) as file:
+            if missing := [name for name in ("pixels", "emotion", "usage") if name not in file.files]:
+                raise DataError(path, f"lacks the array(s) {', '.join(missing)}")
+            pixels, emotion, usage = (file[name] for name in ("pixels", "emotion", "usage"))
+    except BROKEN_ARRAYS as error:
+        raise DataError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if pixels.dtype != np.uint8 or pixels.shape[1:] not in ((SIDE, SIDE), (_PIXELS,)):
+        raise DataError(path, f"pixels is {pixels.dtype} {list(pixels.shape)}; it must be uint8 [N, {SIDE}, {SIDE}]")
+    count = len(pixels)
+    for name, array, kinds in (("emotion", emotion, "iu"), ("usage", usage, "U")):
+        if array.shape != (count,) or array.dtype.kind not in kinds:
+            what = "text" if kinds == "U" else "whole numbers"
+            raise DataError(path, f"{name} is {array.dtype} {list(array.shape)}; it must be {what} [{count}]")
+    if not count:
+        raise DataError(path, "has no rows")
+    _refuse_first(path, "emotion", emotion, (emotion < 0) | (emotion >= len(CLASSES)), f"0 to {len(CLASSES) - 1}")
+    _refuse_first(path, "usage", usage, ~np.isin(usage, SPLITS), ", ".join(SPLITS))
+    return Rows(
+        images=np.ascontiguousarray(pixels).reshape(-1, SIDE, SIDE),
+        labels=emotion.astype(np.uint8),
+        splits=np.array([_SPLITS[name] for name in usage.tolist()], np.uint8),
+        sha256=sha256(path),
+    )
+
+
+def _refuse_first(path: Path, name: str, values: NDArray[Any], wrong: NDArray[np.bool_], known: str) -> None:
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(path, f"row {row + 1}: {name} is {values[row].item()!r}; known: {known}")
 
 
 def _parse(path: Path, line: int, pixels: str) -> bytes:

@@ -22,7 +22,7 @@ Choose = Callable[[str, Sequence[Any]], Any]
 """Picks one of the options for the parameter of that name: a random generator, or an Optuna trial."""
 
 # From 24x24 down. Width is cheap where maps are small: one more channel costs a quarter as much a stage later.
-_WIDTHS = ((24, 32, 40, 48), (48, 64, 80, 96), (96, 128, 160, 192), (160, 192, 224, 256))
+_WIDTHS = ((24, 32, 48, 64), (48, 64, 96, 128), (96, 128, 192, 256), (160, 192, 224, 256))
 _DEPTHS = ((1, 2), (1, 2, 3), (1, 2, 3), (1, 2))
 
 
@@ -66,6 +66,42 @@ def efficient(choose: Choose) -> ResidualSpec:
 
 
 SPACES: dict[str, Callable[[Choose], ArchitectureSpec]] = {"tutorial": tutorial, "efficient": efficient}
+
+
+def parameters(space: str, spec: ArchitectureSpec) -> dict[str, Any]:
+    """The choices that make the space give this spec, by name: what a study enqueues.
+
+    Raises:
+        ConfigError: the space cannot give it; names the choice.
+    """
+    choices: dict[str, Any] = {}
+
+    def choose(name: str, options: Sequence[Any]) -> Any:
+        value = _choice(spec, name)
+        if value not in options:
+            raise ConfigError(f"space {space}: {name} is {value!r}, not one of {', '.join(map(str, options))}")
+        choices[name] = value
+        return value
+
+    try:
+        found = SPACES[space](choose)
+    except AttributeError as error:
+        raise ConfigError(f"space {space}: cannot give a spec of another space") from error
+    if found != spec:
+        raise ConfigError(f"space {space}: cannot give this spec; the nearest is {found}")
+    return choices
+
+
+def _choice(spec: ArchitectureSpec, name: str) -> Any:
+    # As the spaces above name their choices: `stage0.width` is that of the first stage, `stages` how many there are.
+    if name == "block":
+        return spec.stages[0].block if isinstance(spec, ResidualSpec) else None
+    part, dot, attribute = name.partition(".")
+    if dot:
+        kind = part.rstrip("0123456789")
+        return getattr(getattr(spec, f"{kind}s")[int(part.removeprefix(kind))], attribute)
+    value = getattr(spec, name)
+    return len(value) if isinstance(value, tuple) else value
 
 
 def sample(

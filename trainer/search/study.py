@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from trainer.errors import ConfigError
 from trainer.networks.spec import ArchitectureSpec, from_json, to_json
 from trainer.networks.spec_cost import Budget
-from trainer.search.space import SPACES
+from trainer.search.space import SPACES, objection, parameters
 from trainer.training.config import TrainConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -150,15 +150,23 @@ def database_url(location: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def create(name: str, location: str, plan: Plan, *, exist_ok: bool = False) -> optuna.Study:
+def create(
+    name: str, location: str, plan: Plan, *, enqueue: Sequence[ArchitectureSpec] = (), exist_ok: bool = False
+) -> optuna.Study:
     """Make a study, in a step of its own, so that workers never race to create it.
 
     Args:
+        enqueue: architectures to be trained first, in this order, before any is sampled.
         exist_ok: return a study of that name that has this very plan, as a job that may be started again wants.
 
     Raises:
-        ConfigError: a study of that name exists, or with `exist_ok` one of another plan.
+        ConfigError: a study of that name exists, or with `exist_ok` one of another plan; or an enqueued architecture is
+            not of the plan's space or budget.
     """
+    first = [parameters(plan.space, spec) for spec in enqueue]
+    for spec in enqueue:
+        if reason := objection(spec, plan.budget, plan.train.smallest_side):
+            raise ConfigError(f"enqueue: {to_json(spec)}: {reason}")
     storage = open_storage(location)
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
@@ -173,6 +181,9 @@ def create(name: str, location: str, plan: Plan, *, exist_ok: bool = False) -> o
         if stored is not None and stored != wanted:
             changed = ", ".join(key for key in wanted if stored.get(key) != wanted[key])
             raise ConfigError(f"{exists} with another plan: other {changed}") from error
+    if _PLAN not in study.user_attrs:
+        for choices in first:
+            study.enqueue_trial(choices, skip_if_exists=True)
     study.set_user_attr(_PLAN, plan.to_json())
     return study
 

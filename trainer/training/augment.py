@@ -32,6 +32,22 @@ class AugmentConfig(BaseModel):
     """Largest offset either way, grey levels."""
     erase: Probability = 0.3
     """Probability that a rectangle is replaced by noise (random erasing, Zhong et al. 2017)."""
+    tilt: Probability = 0.0
+    """Probability that the rotation is drawn from as far as 60 degrees either way, as heads lean."""
+    frame: Probability = 0.0
+    """Probability that scale and shift are those of a detector's box that fits badly: 0.75 to 1.3, up to 6 pixels."""
+    blur: Probability = 0.0
+    """Probability of a Gaussian blur, sigma 0.5 to 2.2 pixels."""
+    resample: Probability = 0.0
+    """Probability that the face is reduced to a side of 14 to 32 pixels and enlarged again, as small faces are."""
+    jpeg: Probability = 0.0
+    """Probability of JPEG compression, quality 10 to 60."""
+    gamma: Probability = 0.0
+    """Probability of a gamma curve, exponent 0.5 to 2."""
+    dim: Probability = 0.0
+    """Probability that the grey levels are multiplied by 0.2 to 0.8, as in the dark."""
+    noise: Probability = 0.0
+    """Probability of a sensor's noise, sigma 3 to 15 grey levels."""
     mixup: float = Field(default=0.0, ge=0)
     """Each face is blended with another by a share drawn from Beta(mixup, mixup) (Zhang et al. 2018); 0: not at all."""
 
@@ -44,16 +60,38 @@ def augment(images: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Gen
     angles = rng.uniform(-config.rotation, config.rotation, (count,))
     scales = rng.uniform(1 - config.zoom, 1 + config.zoom, (count,))
     shifts = rng.uniform(-config.shift, config.shift, (count, 2))
+    if config.tilt:
+        tilted = rng.random((count,)) < config.tilt
+        angles = np.where(tilted, rng.uniform(-60, 60, (count,)), angles)
+    if config.frame:
+        misfit = rng.random((count,)) < config.frame
+        scales = np.where(misfit, rng.uniform(0.75, 1.3, (count,)), scales)
+        shifts = np.where(misfit[:, None], rng.uniform(-6, 6, (count, 2)), shifts)
     gains = rng.uniform(1 - config.contrast, 1 + config.contrast, (count,))
     offsets = rng.uniform(-config.brightness, config.brightness, (count,))
     matrices = _warps(height, width, flips, angles, scales, shifts)
-    grey = np.arange(256) - 127.5
-    tables = np.clip(grey * gains[:, None] + 127.5 + offsets[:, None], 0, 255).astype(np.uint8)
+    levels = np.clip((np.arange(256) - 127.5) * gains[:, None] + 127.5 + offsets[:, None], 0, 255)
+    if config.gamma:
+        exponents = np.exp2(np.where(rng.random((count,)) < config.gamma, rng.uniform(-1, 1, (count,)), 0))
+        levels = 255 * (levels / 255) ** exponents[:, None]
+    if config.dim:
+        levels *= np.where(rng.random((count,)) < config.dim, rng.uniform(0.2, 0.8, (count,)), 1)[:, None]
+    tables = levels.astype(np.uint8)
     for i in range(count):
         cv2.warpAffine(
             images[i], matrices[i], (width, height), dst=out[i], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         cv2.LUT(out[i], tables[i], dst=out[i])
+    for share, disturb in (
+        (config.blur, _blur),
+        (config.resample, _resample),
+        (config.noise, _noise),
+        (config.jpeg, _jpeg),
+    ):
+        # In the order in which a camera does them: the lens, the sensor's pixels and their noise, the file.
+        if share:
+            for index in np.flatnonzero(rng.random((count,)) < share):
+                out[index] = disturb(out[index], rng)
     for index in np.flatnonzero(rng.random((count,)) < config.erase):
         _erase(out[index], rng)
     return out
@@ -103,6 +141,27 @@ def _warps(
     matrices[flips, :, 2] += matrices[flips, :, 0] * (width - 1)
     matrices[flips, :, 0] *= -1
     return matrices
+
+
+def _blur(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.2), borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def _resample(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    height, width = image.shape
+    share = rng.uniform(14, 32) / 48
+    small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _noise(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    noisy = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(3, 15))
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _jpeg(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    _, file = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 61))))
+    return cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)  # type: ignore[return-value]
 
 
 def _erase(image: NDArray[np.uint8], rng: np.random.Generator) -> None:

@@ -48,11 +48,12 @@ class Feed(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> Batch:
         batch = self._order[index * self._config.batch_size :][: self._config.batch_size]
         rng = np.random.default_rng((self._config.seed, self._epoch, index))
-        views = augment(self._images[batch], self._config.augment, rng)
+        config = self._config.augment_at(self._epoch)
+        views = augment(self._images[batch], config, rng)
         faces = to_input(shrink(views, self._config.side(self._epoch)))
         targets = self._targets[batch]
-        if self._config.augment.mixup:
-            faces, targets = mix(faces, targets, self._config.augment.mixup, rng)
+        if config.mixup:
+            faces, targets = mix(faces, targets, config.mixup, rng)
         if self._weights is None:
             return faces, targets
         return faces, targets, targets[:, : len(CLASSES)] @ self._weights

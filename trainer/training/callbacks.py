@@ -15,6 +15,7 @@ from trainer.errors import TrainingError
 from trainer.evaluation.metrics import Metrics, score, softmax
 from trainer.run_directory import save_weights
 from trainer.training import checkpoint
+from trainer.training.augment import shrink
 from trainer.training.checkpoint import Checkpoint, Progress
 from trainer.training.config import TrainConfig
 from trainer.training.ema import Average
@@ -67,7 +68,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._config = config
         self._judge = judge
         self._average = average
-        self._faces = to_input(validation.images)
+        self._faces = to_input(shrink(validation.images, config.judged_side))
         self._labels = validation.labels
         self._directory = directory
         self._identity = identity

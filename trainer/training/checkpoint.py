@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainingError
+from trainer.files import BROKEN_ARRAYS, open_arrays
 from trainer.run_directory import CHECKPOINT, CONFIG, LOG, METRICS, TENSORBOARD, WEIGHTS
 
 _MISSING = object()
@@ -72,14 +72,14 @@ def load(path: Path) -> Checkpoint | None:
         TrainingError: the file is not a whole checkpoint.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with open_arrays(path) as file:
             progress = Progress(**json.loads(str(file["progress"])))
             groups = {
                 group: [file[key] for key in sorted(file.files) if key.startswith(f"{group}/")] for group in _GROUPS
             }
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (*BROKEN_ARRAYS, TypeError) as error:
         raise TrainingError(f"{path}: not a checkpoint: {error}") from error
     return Checkpoint(progress, **groups)
 

@@ -1,5 +1,6 @@
 """A training run as data: one YAML file per published model, any key overridden on the command line."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,7 +15,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class DistillConfig(BaseModel):
-    """How much a student listens to its teacher (Hinton, Vinyals & Dean 2015). Only `distill` reads it."""
+    """How much a student listens to its teacher (Hinton, Vinyals & Dean 2015). Only `train --teacher` reads it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,6 +25,16 @@ class DistillConfig(BaseModel):
     """Share of the teacher in the loss; the labels have the rest."""
     views: Literal[1, 2] = 2
     """The teacher sees each image as it is (1), or that and its mirror, averaged (2)."""
+
+
+class ClosingConfig(BaseModel):
+    """The last epochs, in which a network sees faces more like those that it will be used on: any key of `augment`
+    beside `epochs`, such as `{epochs: 5, mixup: 0, erase: 0}`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    epochs: int = Field(default=0, ge=0)
+    """How many of the last epochs; 0: none."""
 
 
 class TrainConfig(BaseModel):
@@ -61,22 +72,46 @@ class TrainConfig(BaseModel):
     """From an epoch on, counted from 1, the side of the training faces in pixels: `{1: 32, 25: 48}`. Smaller ones cost
     by their area, and the network need not see detail before it knows the outlines (Tan & Le 2021, section 4). The
     faces that it is judged on stay 48x48. Empty: those of the training too."""
+    judged_side: int = SIDE
+    """Side of the faces that the epochs are judged on, and the last one of `sides`. Less than 48 is for trials of a
+    search, which compare networks at a fraction of the cost: at 48x48 such a network is not what it is at 32x32."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig())
+    closing: ClosingConfig = Field(default_factory=lambda: ClosingConfig())
     distill: DistillConfig = Field(default_factory=lambda: DistillConfig())
+
+    @model_validator(mode="after")
+    def _closing_is_an_augmentation(self) -> Self:
+        if self.closing.epochs > self.epochs:
+            raise ValueError(f"closing: {self.closing.epochs} epochs of a training of {self.epochs}")
+        changes = self.closing.model_extra or {}
+        if changes and not self.closing.epochs:
+            raise ValueError("closing: epochs says how many of the last ones; without it the other keys do nothing")
+        self._closing_augment  # noqa: B018 - refuses unknown keys and values out of range
+        return self
 
     @model_validator(mode="after")
     def _sides_are_a_schedule(self) -> Self:
         if not self.sides:
+            if self.judged_side != SIDE:
+                raise ValueError(f"judged_side: {self.judged_side} needs `sides` that end with it")
             return self
         if min(self.sides) != 1 or max(self.sides) > self.epochs:
             raise ValueError(f"sides: the epochs must begin at 1 and stay within the {self.epochs} of the training")
         # A network of four stages halves its maps four times; where a half is not whole, its shortcuts do not fit.
         if any(side % 16 or not 16 <= side <= SIDE for side in self.sides.values()):
             raise ValueError(f"sides: a side must be 16, 32 or {SIDE}")
-        if self.sides[max(self.sides)] != SIDE:
-            raise ValueError(f"sides: the last side must be {SIDE}, the one that the network is used at")
+        if self.sides[max(self.sides)] != self.judged_side:
+            raise ValueError(f"sides: the last side must be {self.judged_side}, the one that the network is judged at")
         return self
+
+    @cached_property
+    def _closing_augment(self) -> AugmentConfig:
+        return AugmentConfig.model_validate(self.augment.model_dump() | (self.closing.model_extra or {}))
+
+    def augment_at(self, epoch: int) -> AugmentConfig:
+        """How faces are augmented in an epoch, counted from 0."""
+        return self._closing_augment if epoch >= self.epochs - self.closing.epochs else self.augment
 
     @property
     def smallest_side(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from faces.contract import SIDE
 from trainer import run_directory
 from trainer.data.split import Split
 from trainer.ensemble import teacher as teachers
@@ -88,6 +89,8 @@ def fit(
         checkpoint.check_same(path, saved.progress.identity, identity)
     keras.utils.set_random_seed(config.seed)
     judge = build(config.model, config.model_args)
+    if config.judged_side != SIDE:
+        judge = _of_any_side(judge, config.judged_side)
     with _precision(config.precision):
         model = build(config.model, config.model_args)
         if config.sides:

@@ -12,7 +12,7 @@ import pytest
 
 from faces.contract import CLASSES, to_input
 from trainer.data.dataset import load, read
-from trainer.data.fer2013 import read_fer2013
+from trainer.data.fer2013 import read_arrays, read_fer2013
 from trainer.data.split import Split, concatenate
 from trainer.errors import ConfigError, DataError
 
@@ -201,3 +201,75 @@ def test_normalize_spans_the_contract_range() -> None:
     assert images.dtype == np.float32
     assert images.min() == -1
     assert images.max() == 1
+
+
+def arrays(**changes: object) -> dict[str, np.ndarray]:
+    values = {
+        "pixels": np.full((3, 48, 48), 7, np.uint8),
+        "emotion": np.array([3, 0, 6], np.uint8),
+        "usage": np.array(["Training", "PublicTest", "PrivateTest"]),
+        **changes,
+    }
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize("shape", [(3, 48, 48), (3, 2304)])
+def test_arrays_are_read_like_the_csv(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    pixels = np.arange(3 * 2304).astype(np.uint8)
+    np.savez(tmp_path / "fer2013.npz", **arrays(pixels=pixels.reshape(shape)))
+    dataset = read([tmp_path / "fer2013.npz"])
+    assert {name: split.labels.tolist() for name, split in dataset.splits.items()} == {
+        "Training": [3],
+        "PublicTest": [0],
+        "PrivateTest": [6],
+    }
+    np.testing.assert_array_equal(dataset.splits["PublicTest"].images[0].ravel(), pixels[2304:4608])
+
+
+def test_votes_go_beside_arrays_too(fer_csv: Path, training: Split, validation: Split, tmp_path: Path) -> None:
+    both = concatenate([training, validation])
+    usage = ["Training"] * len(training) + ["PublicTest"] * len(validation)
+    np.savez(tmp_path / "a.npz", pixels=both.images, emotion=both.labels, usage=np.array(usage))
+    names = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    votes = tmp_path / "fer2013new.csv"
+    votes.write_text(f"Usage,Image name,{names}\n" + "".join(f"{split},x,1,2,3,4,0,0,0,0,0,0\n" for split in usage))
+    ours, csvs = (load([path], votes=votes) for path in (tmp_path / "a.npz", fer_csv))
+    assert ours.facts()["sha256"] == csvs.facts()["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"usage": None}, "lacks the array(s) usage"),
+        ({"pixels": np.zeros((3, 48, 48), np.float32)}, "pixels is float32 [3, 48, 48]; it must be uint8 [N, 48, 48]"),
+        ({"pixels": np.zeros((3, 48, 40), np.uint8)}, "pixels is uint8 [3, 48, 40]"),
+        ({"emotion": np.array([1, 2])}, "emotion is int64 [2]; it must be whole numbers [3]"),
+        ({"emotion": np.array([1.0, 2, 3])}, "emotion is float64 [3]"),
+        ({"emotion": np.array([1, 7, 3])}, "row 2: emotion is 7; known: 0 to 6"),
+        ({"emotion": np.array([1, 2, -3])}, "row 3: emotion is -3"),
+        ({"usage": np.array(["Training", "Test", "Training"])}, "row 2: usage is 'Test'; known: Training"),
+        ({"usage": np.array([0, 1, 2])}, "usage is int64 [3]; it must be text [3]"),
+        ({name: values[:0] for name, values in arrays().items()}, "has no rows"),
+        ({"usage": np.array(["a", None, "b"], object)}, "cannot be read"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays(**changes))
+    with pytest.raises(DataError) as caught:
+        read_arrays(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+
+
+def test_a_file_that_is_no_archive_of_arrays_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    path.write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_arrays(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match="cannot be read: not an archive of arrays"):
+        read_arrays(path)
+    with pytest.raises(DataError, match="No such file"):
+        read_arrays(tmp_path / "absent.npz")

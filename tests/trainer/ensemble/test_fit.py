@@ -16,7 +16,7 @@ from trainer.data.dataset import load
 from trainer.data.split import Split
 from trainer.ensemble import weights as weighting
 from trainer.ensemble.fit import METHODS, Rule, evaluate, fit_rule, load_ensemble, stratified_folds
-from trainer.ensemble.teacher import consult
+from trainer.ensemble.teacher import Source, consult
 from trainer.errors import ConfigError, ExportError, TrainingError
 from trainer.evaluation.metrics import score, softmax
 from trainer.networks.networks import build
@@ -198,12 +198,13 @@ def test_an_ensemble_teaches_what_it_answers(
     runs: list[Path], fer_csv: Path, validation: Split, tmp_path: Path
 ) -> None:
     command(ensemble_command, *runs, "--data", fer_csv, "--out", tmp_path / "both")
-    teacher = consult([tmp_path / "both"], validation.images, 1)
+    teacher = consult([Source(tmp_path / "both")], validation.images, 1)
     combination, _ = load_ensemble(tmp_path / "both")
     np.testing.assert_allclose(teacher.probabilities, combination.scores(to_input(validation.images)), atol=1e-6)
     [source] = teacher.facts["sources"]
     assert source["name"] == "both"
-    assert source["sha256"] not in {each["sha256"] for each in consult(runs, validation.images[:1], 1).facts["sources"]}
+    alone = consult([Source(run) for run in runs], validation.images[:1], 1)
+    assert source["sha256"] not in {each["sha256"] for each in alone.facts["sources"]}
 
 
 def test_a_run_is_loaded_in_float32_whatever_the_policy(runs: list[Path]) -> None:

@@ -9,10 +9,9 @@ import pytest
 from rich.console import Console
 
 from faces.contract import to_input
-from trainer.commands.distill import distill
 from trainer.commands.train import train
 from trainer.data.split import Split
-from trainer.ensemble.teacher import Teacher, consult, soften
+from trainer.ensemble.teacher import Source, Teacher, consult, soften
 from trainer.errors import ConfigError
 from trainer.evaluation.metrics import softmax
 from trainer.evaluation.predictor import open_predictor
@@ -50,7 +49,7 @@ def test_teachers_are_averaged_over_models_and_mirrors(trained_run: Path, traini
     images = training.images[:5]
     model = load_run(trained_run)
     plain, mirrored = (softmax(model.predict(to_input(view), verbose=0)) for view in (images, images[:, :, ::-1]))
-    one, both = (consult([trained_run, trained_run], images, views) for views in (1, 2))
+    one, both = (consult([Source(trained_run)] * 2, images, views) for views in (1, 2))
     np.testing.assert_allclose(one.probabilities, plain, atol=1e-5)
     np.testing.assert_allclose(both.probabilities, (plain + mirrored) / 2, atol=1e-5)
     assert both.facts["views"] == 2
@@ -83,7 +82,7 @@ def test_a_student_learns_what_only_the_teacher_knows(
 
 def test_a_saved_model_teaches_too(linear_models: Path, training: Split) -> None:
     version = next(path.parent for path in sorted(linear_models.rglob("saved_model.pb")))
-    teacher = consult([version], training.images[:9], 1)
+    teacher = consult([Source(version)], training.images[:9], 1)
     expected = open_predictor(str(version)).scores(to_input(training.images[:9]))
     np.testing.assert_allclose(teacher.probabilities, expected, atol=1e-6)
 
@@ -91,9 +90,9 @@ def test_a_saved_model_teaches_too(linear_models: Path, training: Split) -> None
 def test_the_command_trains_and_names_the_teacher(
     quick_config: Path, trained_run: Path, fer_csv: Path, tmp_path: Path
 ) -> None:
-    distill("student", [fer_csv], [trained_run], out=tmp_path, config=quick_config, overrides=["epochs=1"])
+    train("student", [fer_csv], teacher=[f"{trained_run}:2"], out=tmp_path, config=quick_config, overrides=["epochs=1"])
     (source,) = json.loads((tmp_path / "metrics.json").read_text())["teacher"]["sources"]
-    assert source["name"] == trained_run.name
+    assert (source["name"], source["temperature"]) == (trained_run.name, 2)
     # Without its teacher it would not be the same run.
     with pytest.raises(ConfigError, match="teacher: not the one that this run began with"):
         train("student", [fer_csv], out=tmp_path, config=quick_config, overrides=["epochs=1"], resume=True)
@@ -101,6 +100,6 @@ def test_the_command_trains_and_names_the_teacher(
 
 def test_what_is_no_teacher_is_named(tmp_path: Path, training: Split) -> None:
     with pytest.raises(ConfigError, match="neither a run directory"):
-        consult([tmp_path], training.images, 1)
+        consult([Source(tmp_path)], training.images, 1)
     with pytest.raises(ConfigError, match="no teacher"):
         consult([], training.images, 1)

@@ -10,16 +10,17 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from trainer.errors import ConfigError, TrainingError
-from trainer.networks.spec import ResidualSpec, Stage, digest
+from trainer.networks.spec import ResidualSpec, Stage, digest, from_json
 from trainer.networks.spec_cost import Budget
 from trainer.search import claim as claiming
 from trainer.search.claim import Claim, claim, requeue
-from trainer.search.space import objection
+from trainer.search.space import SPACES, objection, parameters, sample
 from trainer.search.study import Plan, bind, create, load, open_storage, outcomes
-from trainer.training.config import TrainConfig
+from trainer.training.config import CONFIGS, TrainConfig
 
 TRAIN = TrainConfig(model="random", epochs=4)
 # Architectures of `small_space`.
@@ -282,3 +283,39 @@ def test_a_missing_study_is_named(tmp_path: Path, location: str) -> None:
 def test_a_plan_that_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan(**changes)
+
+
+def test_named_architectures_are_trained_first(location: str) -> None:
+    first = [from_json(values) for values in yaml.safe_load((CONFIGS / "specs" / "efficient2.yaml").read_text())]
+    wide = plan(budget=Budget(90_000_000, 200_000_000, 4_000_000))
+    create("named", location, wide, enqueue=first)
+    create("named", location, wide, enqueue=first, exist_ok=True)
+    study, kept = load("named", location)
+    claimed = [claim(study, kept, location) for _ in range(4)]
+    assert [one.spec for one in claimed[:3] if one] == first
+    assert claimed[3] is not None
+    assert claimed[3].spec not in first
+
+
+@pytest.mark.parametrize("space", ["tutorial", "efficient"])
+def test_a_specs_choices_give_the_spec_again(space: str) -> None:
+    for seed in range(20):
+        spec = sample(space, seed, Budget(0, 10**12, 10**12))
+        choices = parameters(space, spec)
+        assert SPACES[space](lambda name, _, known=choices: known[name]) == spec
+
+
+def test_what_a_space_cannot_give_is_not_enqueued(location: str) -> None:
+    odd = ResidualSpec(16, (Stage(56, 1, "basic"), Stage(96, 1, "basic"), Stage(192, 1, "basic")), 8, "relu", 0.0)
+    with pytest.raises(ConfigError, match=r"stage0\.width is 56, not one of 24, 32, 48, 64"):
+        create("odd", location, plan(), enqueue=[odd])
+    mixed = ResidualSpec(
+        16, (Stage(48, 1, "basic"), Stage(96, 1, "bottleneck"), Stage(192, 1, "basic")), 8, "relu", 0.0
+    )
+    with pytest.raises(ConfigError, match="cannot give this spec"):
+        create("odd", location, plan(), enqueue=[mixed])
+    with pytest.raises(ConfigError, match="a spec of another space"):
+        create("odd", location, plan(space="tutorial"), enqueue=[odd])
+    dear = ResidualSpec(24, (Stage(64, 2, "basic"), Stage(128, 3, "basic"), Stage(256, 3, "basic")), 8, "relu", 0.0)
+    with pytest.raises(ConfigError, match=r"enqueue: .* over"):
+        create("odd", location, plan(), enqueue=[dear])

@@ -96,3 +96,47 @@ def test_mixup_blends_faces_and_targets_by_the_same_share() -> None:
     np.testing.assert_allclose(mixed[:, 0, 0, 0], blended @ values, rtol=1e-5)
     assert ((blended > 0).sum(axis=1) == 2).mean() > 0.9
     assert 0.3 < blended.diagonal().mean() < 0.7
+
+
+DISTURBANCES = ("blur", "resample", "jpeg", "gamma", "dim", "noise")
+
+
+@pytest.mark.parametrize("kind", DISTURBANCES)
+def test_a_disturbance_changes_its_share_of_the_faces_and_moves_none(training: Split, kind: str) -> None:
+    out = run(training, **{kind: 0.4})
+    changed = (out != training.images).any(axis=(1, 2))
+    assert 0.3 < changed.mean() < 0.5
+    np.testing.assert_allclose(centroid(blob(out)), centroid(blob(training.images)), atol=1.5)
+
+
+def blob(images: np.ndarray) -> np.ndarray:
+    """The brightest pixels, whatever the exposure, as `centroid` wants them."""
+    return np.where(images > 0.6 * images.max(axis=(1, 2), keepdims=True), 200, 0)
+
+
+def test_disturbances_do_what_they_are_called_after(training: Split) -> None:
+    def detail(images: np.ndarray) -> np.ndarray:
+        return np.abs(np.diff(images.astype(float), axis=2)).mean(axis=(1, 2))
+
+    assert (detail(run(training, blur=1)) < detail(training.images)).all()
+    assert (detail(run(training, resample=1)) < 0.7 * detail(training.images)).all()
+    assert (detail(run(training, noise=1)) > detail(training.images)).all()
+    dimmed = run(training, dim=1).mean(axis=(1, 2)) / training.images.mean(axis=(1, 2))
+    assert 0.15 < dimmed.min() < 0.3
+    assert 0.7 < dimmed.max() < 0.81
+    curved = run(training, gamma=1).astype(int)
+    assert (curved.mean(axis=(1, 2)) > training.images.mean(axis=(1, 2))).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_tilted_faces_lean_further_than_the_others() -> None:
+    image = np.zeros((400, 48, 48), np.uint8)
+    image[:, 22:26, 38:42] = 255
+    row, column = centroid(augment(image, AugmentConfig(**{**STILL, "tilt": 0.5}), np.random.default_rng(0)))
+    angles = np.abs(np.rad2deg(np.arctan2(row - 23.5, column - 23.5)))
+    assert (angles < 1).mean() == pytest.approx(0.5, abs=0.08)
+    assert 55 < angles.max() < 61
+
+
+def test_a_misfit_frame_moves_and_scales_further_than_the_others(training: Split) -> None:
+    still = run(training, frame=0.5)
+    assert (still == training.images).all(axis=(1, 2)).mean() == pytest.approx(0.5, abs=0.1)

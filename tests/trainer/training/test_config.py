@@ -90,3 +90,33 @@ def test_unknown_models_and_arguments_are_named() -> None:
         build("vgg", {})
     with pytest.raises(ConfigError, match="depth"):
         build("residual", {"depth": 3})
+
+
+def test_the_closing_epochs_augment_otherwise(quick_config: Path) -> None:
+    config = load_config(quick_config, ["augment.mixup=0.2", "closing={epochs: 2, mixup: 0, shift: 1}"])
+    shifts = [(config.augment_at(epoch).mixup, config.augment_at(epoch).shift) for epoch in range(6)]
+    assert shifts == [(0.2, 2)] * 4 + [(0, 1)] * 2
+    plain = load_config(quick_config, [])
+    assert all(plain.augment_at(epoch) == plain.augment for epoch in range(6))
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("closing={epochs: 2, mixpu: 0}", "mixpu"),
+        ("closing={epochs: 2, erase: 3}", "erase"),
+        ("closing={mixup: 0}", "closing: epochs says how many"),
+        ("closing={epochs: 7}", "closing: 7 epochs of a training of 6"),
+        ("judged_side=32", "judged_side: 32 needs `sides` that end with it"),
+    ],
+)
+def test_a_closing_phase_that_makes_no_sense_is_refused(quick_config: Path, override: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_config(quick_config, [override])
+
+
+def test_a_trial_may_be_judged_on_the_small_faces_that_it_was_trained_on(quick_config: Path) -> None:
+    config = load_config(quick_config, ["sides={1: 32}", "judged_side=32"])
+    assert config.side(5) == 32
+    with pytest.raises(ConfigError, match="the last side must be 32"):
+        load_config(quick_config, ["sides={1: 32, 3: 48}", "judged_side=32"])

@@ -30,7 +30,7 @@ import os, signal, sys
 from pathlib import Path
 from rich.console import Console
 from trainer.training.config import load_config
-from trainer.data import load
+from trainer.data.dataset import load
 from trainer.training.fit import fit
 
 config, data, out = map(Path, sys.argv[1:])
