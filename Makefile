@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: serve test drills lint smoke trainer protos prometheus-rule lock clean
 
 serve: $(VENV)/.serve
-	@$(BIN)/python scripts/serve.py
+	@$(BIN)/python -m scripts.serve
 
 # A process for each of two cores; each makes the servers that its share of the tests needs.
 test: $(VENV)/.dev
@@ -36,7 +36,7 @@ protos: $(VENV)/.dev
 
 # The Prometheus Operator's copy of observability/prometheus/rules.yml.
 prometheus-rule: $(VENV)/.dev
-	@$(BIN)/python scripts/prometheus_rule.py
+	@$(BIN)/python -m scripts.prometheus_rule
 
 LOCK = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
 	--no-emit-index-url --custom-compile-command 'make lock' $(ARGS)

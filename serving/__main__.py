@@ -1,6 +1,4 @@
-"""python -m serving: the development server, see --help; with promote, rollback or cluster: see serving/rollout/."""
-
-from __future__ import annotations
+"""python -m serving: the development server, see --help; or, with a command's name, a rollout (serving/rollout/)."""
 
 import logging
 import os
@@ -9,25 +7,23 @@ import sys
 import threading
 from types import FrameType
 
-ROLLOUT = ("promote", "rollback", "cluster")
+from serving import flags, ports
+from serving.errors import ServingError
 
 
 def main() -> int:
-    """Roll out where a command says so, or else serve."""
-    if sys.argv[1:2] and sys.argv[1] in ROLLOUT:
-        from serving.rollout.__main__ import main as roll_out
+    """Roll out where the first argument is a command, or else serve."""
+    if sys.argv[1:] and not sys.argv[1].startswith("-"):
+        # Here, because the server has no use for the packages of a command line.
+        from serving.rollout import __main__ as rollout
 
-        roll_out()
+        rollout.main()
         return 0
     return serve()
 
 
 def serve() -> int:
     """Serve until SIGTERM or SIGINT. Exit status: 0 after a stop, 1 if it cannot start, 2 for a bad flag."""
-    # Here, because the image that rolls out has no development server.
-    from serving import flags, ports
-    from serving.errors import ServingError
-
     options = flags.parse()
     stopping = threading.Event()
 

@@ -1,20 +1,17 @@
 """Loads, routes and unloads versions, without dropping a call in flight."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
-import grpc
-
-from serving.config import ModelSettings
-from serving.errors import ServingError, as_serving_error, failed_precondition, invalid_argument, not_found
+from serving.errors import as_serving_error, failed_precondition, invalid_argument, not_found
 from serving.policy import aspired_versions
 from serving.savedmodel import SavedModel
-from serving.servable import Servable, State, VersionStatus, directory_fingerprint
+from serving.servable import Servable, State, directory_fingerprint
+from wire.serving_pb2 import ModelConfig, ModelSpec, ModelVersionStatus
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +19,16 @@ log = logging.getLogger(__name__)
 class ModelManager:
     """The models of one configuration and the state of each of their versions.
 
-    `reload` and `sync` load and unload in the calling thread, one at a time; `acquire` and `statuses` never
-    wait for them. A version leaves the routing only once another wanted version of its model is AVAILABLE,
-    or when none is wanted any more; calls that hold it finish on it first.
+    `reload` and `sync` load and unload in the calling thread, one at a time. `acquire` and `statuses` never wait for
+    them. A version leaves the routing only once another wanted version of its model is AVAILABLE, or when none is
+    wanted any more. Calls that hold it finish on it first.
     """
 
     def __init__(self, *, allow_labels_for_unavailable: bool = False) -> None:
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._change = threading.Lock()  # held through a whole reload or sync
         self._lock = threading.Lock()  # guards the fields below, for moments only
-        self._models: dict[str, ModelSettings] = {}
+        self._models: dict[str, ModelConfig] = {}
         self._servables: dict[str, dict[int, Servable]] = {}
         self._complaints: dict[str, str] = {}
         self._closed = False
@@ -39,34 +36,34 @@ class ModelManager:
     # Requests
 
     @contextmanager
-    def acquire(
-        self, name: str, *, version: int | None = None, label: str | None = None
-    ) -> Iterator[tuple[int, SavedModel]]:
+    def acquire(self, spec: ModelSpec) -> Iterator[tuple[int, SavedModel]]:
         """The version that should answer and its model, kept loaded until the block ends.
 
-        Without version and label: the highest AVAILABLE one. Raises ServingError: INVALID_ARGUMENT for an
-        empty name or an unknown label, NOT_FOUND for a model or version that is not AVAILABLE.
+        Without version and label that is the highest AVAILABLE one.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for an empty name or an unknown label, NOT_FOUND for a model or version that
+                is not AVAILABLE.
         """
         with self._lock:
-            servable = self._route(name, version, label)
+            servable = self._route(spec)
             servable.in_flight += 1
             model = servable.model
         assert model is not None  # AVAILABLE implies a model
         try:
             yield servable.version, model
         finally:
-            del model
             with self._lock:
                 servable.in_flight -= 1
-                ended = self._end_if_idle(servable)
-            if ended:
-                log.info("unloaded %s", servable)
+                self._end_if_idle(servable)
 
-    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
+    def statuses(self, name: str, version: int | None = None) -> list[ModelVersionStatus]:
         """Every version ever seen of a model, newest first, or only `version`.
 
-        Versions that were unloaded stay listed as END, as in TensorFlow Serving. Raises ServingError
-        NOT_FOUND.
+        Versions that were unloaded stay listed as END, as in TensorFlow Serving.
+
+        Raises:
+            ServingError: NOT_FOUND.
         """
         with self._lock:
             known = self._servables.get(name, {})
@@ -74,18 +71,20 @@ class ModelManager:
                 raise not_found(f"Could not find version {version} of model {name}")
             if not known:
                 raise not_found(f"Could not find any versions of model {name}")
-            versions = sorted(known, reverse=True) if version is None else [version]
-            return [VersionStatus(v, known[v].state, known[v].error) for v in versions]
+            return [known[v].status() for v in sorted(known, reverse=True) if version in (None, v)]
 
     # Changes
 
-    def reload(self, models: Mapping[str, ModelSettings]) -> dict[str, str]:
+    def reload(self, models: Mapping[str, ModelConfig]) -> str:
         """Replace the whole list of models and return once everything it asks for is AVAILABLE or has failed.
 
-        Labels are applied first: one that points at a version which is not AVAILABLE fails the reload with
-        FAILED_PRECONDITION and changes nothing (`allow_labels_for_unavailable` lets labels pass that are
-        new). Returns model name -> reason for the models new to the list of which no version became
-        AVAILABLE.
+        Returns:
+            Why of models that are new to the list no version became AVAILABLE, in TensorFlow Serving's words; empty if
+            each has one.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION, and nothing has changed. Labels are applied first, and one points at a
+                version that is not AVAILABLE (`allow_labels_for_unavailable` lets new labels pass).
         """
         with self._change:
             with self._lock:
@@ -94,7 +93,8 @@ class ModelManager:
                 added = models.keys() - self._models.keys()
                 self._models = dict(models)
             self._sync()
-            return {name: self._why_unavailable(name) for name in sorted(added) if not self._available(name)}
+            lacking = [f"{{{name}: {self._why(name)}}}" for name in sorted(added) if not self._available(name)]
+            return f"{len(lacking)} model(s) did not become available: {{{', '.join(lacking)}}}" if lacking else ""
 
     def sync(self) -> None:
         """Look at the directories once: load versions that came, unload versions that went."""
@@ -114,26 +114,25 @@ class ModelManager:
             if wanted is None:
                 continue
             for servable in [self._servables[name][version] for version in sorted(wanted)]:
-                if servable.state is State.START and not self._closed:
+                if servable.state == State.START and not self._closed:
                     self._load(servable)
-            if not wanted or any(self._servables[name][version].state is State.AVAILABLE for version in wanted):
+            if not wanted or wanted & self._available(name):
                 self._unload_others(name, wanted)
 
-    def _register(self, model: ModelSettings) -> set[int] | None:
+    def _register(self, model: ModelConfig) -> set[int] | None:
         """Versions the policy wants, each with a Servable; None to leave the model as it is."""
         try:
-            names = [entry.name for entry in model.base_path.iterdir() if entry.is_dir()]
+            names = [entry.name for entry in Path(model.base_path).iterdir() if entry.is_dir()]
         except OSError as error:
             # A base path that is away for a moment (a remount) must not unload what serves well.
             self._complain(model.name, f"cannot look for versions of {model.name}: {error}")
             return None
-        wanted = aspired_versions(model.policy, names)
+        wanted = aspired_versions(model.model_version_policy, names)
         self._complain(model.name, "" if wanted else f"no version of {model.name} to load in {model.base_path}")
         known = self._servables.get(model.name, {})
         fresh = {}
         for version, name in wanted.items():
-            path = model.base_path / name
-            current = known.get(version)
+            path, current = Path(model.base_path, name), known.get(version)
             if current is None or current.worth_loading(path):
                 fresh[version] = Servable(model.name, version, path)
             elif current.path != path:
@@ -145,7 +144,7 @@ class ModelManager:
 
     def _load(self, servable: Servable) -> None:
         # Taken before the load, so that files which arrive during a failing one count as a change.
-        fingerprint = directory_fingerprint(servable.path)
+        servable.fingerprint = directory_fingerprint(servable.path)
         with self._lock:
             servable.state = State.LOADING
         log.info("loading %s from %s", servable, servable.path)
@@ -156,73 +155,65 @@ class ModelManager:
             # Loading documents no closed set of exceptions, and one bad version must not stop the others.
             failure = as_serving_error(error)
             with self._lock:
-                servable.state, servable.error, servable.fingerprint = State.END, failure, fingerprint
+                servable.state, servable.error = State.END, failure
             log.error("failed to load %s: %s: %s", servable, failure.code.name, failure)
             return
         with self._lock:
             servable.state, servable.model = State.AVAILABLE, model
-        log.info(
-            "loaded %s in %.1f s, warm-up requests: %d",
-            servable,
-            time.monotonic() - started,
-            model.warmup_records,
-        )
+        seconds = time.monotonic() - started
+        log.info("loaded %s in %.1f s, warm-up requests: %d", servable, seconds, model.warmup_records)
 
     def _unload_others(self, name: str, wanted: set[int]) -> None:
-        for servable in list(self._servables[name].values()):
-            if servable.version in wanted or servable.state not in (State.START, State.AVAILABLE):
-                continue
-            with self._lock:
-                servable.state = State.UNLOADING
-                ended = self._end_if_idle(servable)
-            log.info("unloaded %s" if ended else "unloading %s after its calls in flight", servable)
+        for version, servable in self._servables[name].items():
+            if version not in wanted and servable.state in (State.START, State.AVAILABLE):
+                with self._lock:
+                    log.info("unloading %s, after %d calls in flight", servable, servable.in_flight)
+                    servable.state = State.UNLOADING
+                    self._end_if_idle(servable)
 
     # Called with the lock held
 
-    def _route(self, name: str, version: int | None, label: str | None) -> Servable:
+    def _route(self, spec: ModelSpec) -> Servable:
+        name, version, label = spec.name, spec.version.value, spec.version_label
         if not name:
             raise invalid_argument("ModelSpec has no name specified.")
-        if label is not None:
-            model = self._models.get(name)
-            if model is None or label not in model.labels:
-                raise invalid_argument(f"Unrecognized servable version label: {label}")
-            version = model.labels[label]
-        known = self._servables.get(name, {})
-        available = [v for v, servable in known.items() if servable.state is State.AVAILABLE]
-        if version is None:
-            if not available:
+        available = self._available(name)
+        match spec.WhichOneof("version_choice"):
+            case "version_label":
+                labels = self._models.get(name, ModelConfig()).version_labels
+                if label not in labels:
+                    raise invalid_argument(f"Unrecognized servable version label: {label}")
+                version = labels[label]
+            case None if not available:
                 raise not_found(f"Servable not found for request: Latest({name})")
-            version = max(available)
+            case None:
+                version = max(available)
         if version not in available:
             raise not_found(f"Servable not found for request: Specific({name}, {version})")
-        return known[version]
+        return self._servables[name][version]
 
     @staticmethod
-    def _end_if_idle(servable: Servable) -> bool:
-        if servable.state is not State.UNLOADING or servable.in_flight:
-            return False
-        servable.state, servable.model = State.END, None
-        return True
+    def _end_if_idle(servable: Servable) -> None:
+        if servable.state == State.UNLOADING and not servable.in_flight:
+            servable.state, servable.model = State.END, None
+            log.info("unloaded %s", servable)
 
-    def _check_labels(self, model: ModelSettings) -> None:
-        current = self._models[model.name].labels if model.name in self._models else {}
-        for label, version in model.labels.items():
-            servable = self._servables.get(model.name, {}).get(version)
-            if servable is not None and servable.state is State.AVAILABLE:
-                continue
+    def _check_labels(self, model: ModelConfig) -> None:
+        current, available = self._models.get(model.name, model).version_labels, self._available(model.name)
+        for label, version in model.version_labels.items():
             moved = current.get(label, version) != version
-            if moved or not self._allow_labels_for_unavailable:
+            if version not in available and (moved or not self._allow_labels_for_unavailable):
                 raise failed_precondition(
                     f"Request to assign label to version {version} of model {model.name}, "
                     "which is not currently available for inference"
                 )
 
-    # Called during a change, when nobody else adds or loads a version
+    # Called with the lock held, or during a change, when nobody else adds or loads a version
 
-    def _available(self, name: str) -> bool:
-        return any(servable.state is State.AVAILABLE for servable in self._servables.get(name, {}).values())
+    def _available(self, name: str) -> set[int]:
+        return {known.version for known in self._servables.get(name, {}).values() if known.state == State.AVAILABLE}
 
-    def _why_unavailable(self, name: str) -> str:
+    def _why(self, name: str) -> str:
         failures = [f"version {s.version}: {s.error}" for s in self._servables.get(name, {}).values() if s.error]
         return "; ".join(failures) or self._complaints.get(name) or "nothing was loaded"
 
@@ -231,9 +222,3 @@ class ModelManager:
         if message and self._complaints.get(subject) != message:
             log.warning("%s", message)
         self._complaints[subject] = message
-
-
-def unavailable(reasons: Mapping[str, str]) -> ServingError:
-    """The error for `reload`'s answer, with TensorFlow Serving's code."""
-    listed = ", ".join(f"{{{name}: {reason}}}" for name, reason in reasons.items())
-    return ServingError(grpc.StatusCode.UNKNOWN, f"{len(reasons)} model(s) did not become available: {{{listed}}}")

@@ -1,17 +1,15 @@
 """One loaded version: its signatures, the checks on a request, the run, the warm-up."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
-import grpc
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from grpc import StatusCode
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.errors import ServingError, failed_precondition, from_number, invalid_argument, not_found
+from serving.errors import ServingError, as_serving_error, failed_precondition, invalid_argument, not_found
 
 SERVE_TAG = "serve"
 DEFAULT_SIGNATURE = "serving_default"
@@ -24,44 +22,39 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 
 
 class SavedModel:
-    """A SavedModel in memory, ready to answer Predict. Safe to call from several threads.
-
-    The constructor loads `path` (tag "serve") and runs the warm-up requests; where either
-    fails it raises ServingError, or whatever else TensorFlow may raise on a directory that is no SavedModel.
-    """
+    """A SavedModel in memory, ready to answer Predict. Safe to call from several threads."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        """Load `path` (tag "serve") and run its warm-up requests.
+
+        Raises:
+            ServingError: either fails; or what TensorFlow raises on a directory that is no SavedModel.
+        """
         self.signature_defs = _read_signature_defs(path)
-        try:
-            # The signatures do not keep the variables alive; the loaded object does.
-            self._loaded = tf.saved_model.load(str(path), tags=[SERVE_TAG])
-        except tf.errors.OpError as error:
-            raise from_number(error.error_code, error.message) from error
-        self.warmup_records = self._warm_up()
+        # The signatures do not keep the variables alive; the loaded object does.
+        self._loaded = tf.saved_model.load(str(path), tags=[SERVE_TAG])
+        self.warmup_records = self._warm_up(path / WARMUP_FILE)
 
     def predict(self, request: Any) -> dict[str, Any]:
         """Run a PredictRequest's inputs through its signature: output name -> TensorProto.
 
-        The model_spec's name and version are not looked at: routing has chosen this version already. Raises
-        ServingError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs or an
-        output_filter that do not fit the signature, and what TensorFlow raised while running.
+        The model_spec's name and version are not looked at, because routing has chosen this version already.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs or an output_filter
+                that do not fit the signature.
+            tf.errors.OpError: it failed while it ran.
         """
         key = signature_name(request)
-        definition = self.signature_defs.get(key)
-        function = self._loaded.signatures.get(key)
+        definition, function = self.signature_defs.get(key), self._loaded.signatures.get(key)
         if definition is None or function is None:
             raise failed_precondition(f'Serving signature key "{key}" not found.')
         inputs = _decode_inputs(definition, request.inputs)
         wanted = _output_names(definition, request.output_filter)
-        try:
-            outputs = function(**inputs)
-            return {name: tf.make_tensor_proto(outputs[name].numpy()) for name in wanted}
-        except tf.errors.OpError as error:
-            raise from_number(error.error_code, error.message) from error
+        outputs = function(**inputs)
+        return {name: tf.make_tensor_proto(outputs[name].numpy()) for name in wanted}
 
-    def _warm_up(self) -> int:
-        path = self.path / WARMUP_FILE
+    def _warm_up(self, path: Path) -> int:
         if not path.exists():
             return 0
         count = 0
@@ -69,24 +62,17 @@ class SavedModel:
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
                 count += 1
                 if count > MAX_WARMUP_RECORDS:
-                    raise invalid_argument(f"more than {MAX_WARMUP_RECORDS} warm-up records in {path}")
-                self._run_warmup_record(record)
-        except tf.errors.OpError as error:
-            raise from_number(error.error_code, f"warm-up file {path}: {error.message}") from error
+                    raise invalid_argument(f"there are more than {MAX_WARMUP_RECORDS}")
+                log = prediction_log_pb2.PredictionLog.FromString(record)
+                if (kind := log.WhichOneof("log_type")) != "predict_log":
+                    raise ServingError(f"only predict_log is supported, got {kind}", StatusCode.UNIMPLEMENTED)
+                self.predict(log.predict_log.request)
         except DecodeError as error:
             raise invalid_argument(f"warm-up record {count} of {path} is no PredictionLog") from error
-        except ServingError as error:
-            raise ServingError(error.code, f"warm-up record {count} of {path} failed: {error}") from error
+        except (tf.errors.OpError, ServingError) as error:
+            failure = as_serving_error(error)
+            raise ServingError(f"warm-up record {count} of {path} failed: {failure}", failure.code) from error
         return count
-
-    def _run_warmup_record(self, record: bytes) -> None:
-        log = prediction_log_pb2.PredictionLog.FromString(record)
-        kind = log.WhichOneof("log_type")
-        if kind != "predict_log":
-            raise ServingError(
-                grpc.StatusCode.UNIMPLEMENTED, f"only predict_log is supported in warm-up records, got {kind}"
-            )
-        self.predict(log.predict_log.request)
 
 
 def signature_name(request: Any) -> str:
@@ -95,17 +81,16 @@ def signature_name(request: Any) -> str:
 
 
 def _read_signature_defs(path: Path) -> dict[str, Any]:
-    # tf.saved_model.load keeps the functions but not the SignatureDefs, and GetModelMetadata has to return
-    # those.
+    # tf.saved_model.load keeps the functions but not the SignatureDefs, and GetModelMetadata has to return those.
     file = path / "saved_model.pb"
     try:
         proto = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except FileNotFoundError as error:
         raise not_found(f"Could not find SavedModel .pb at supplied export directory path: {path}") from error
     except OSError as error:
-        raise ServingError(grpc.StatusCode.UNAVAILABLE, f"cannot read {file}: {error}") from error
+        raise ServingError(f"cannot read {file}: {error}", StatusCode.UNAVAILABLE) from error
     except DecodeError as error:
-        raise ServingError(grpc.StatusCode.DATA_LOSS, f"Can't parse {file} as binary proto") from error
+        raise ServingError(f"Can't parse {file} as binary proto", StatusCode.DATA_LOSS) from error
     for graph in proto.meta_graphs:
         if set(graph.meta_info_def.tags) == {SERVE_TAG}:
             return dict(graph.signature_def)
@@ -131,7 +116,7 @@ def _decode_input(name: str, proto: Any, info: Any) -> Any:
     except ValueError as error:
         raise invalid_argument(f'input "{name}": {error}') from error
     if not shape.is_fully_defined() or not shape.is_compatible_with(expected):
-        raise invalid_argument(f'input "{name}" has shape {_shape(shape)}, expected {_shape(expected)}')
+        raise invalid_argument(f'input "{name}" has shape {shape}, expected {expected}')
     # A few repeated values may stand for a whole tensor (TensorProto repeats the last one), so the size
     # claimed is not bounded by the size received.
     size = shape.num_elements() * tf.dtypes.as_dtype(info.dtype).size
@@ -158,12 +143,6 @@ def _output_names(definition: Any, output_filter: Any) -> list[str]:
 
 def _names(names: set[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _shape(shape: Any) -> str:
-    if shape.rank is None:
-        return "of unknown rank"
-    return "[" + ",".join("?" if size is None else str(size) for size in shape) + "]"
 
 
 def _dtype(number: int) -> str:

@@ -1,24 +1,13 @@
 """One version of one model on its way through START, LOADING, AVAILABLE, UNLOADING and END."""
 
-from __future__ import annotations
-
-import os
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 
 from serving.errors import ServingError
 from serving.savedmodel import SavedModel
+from wire.serving_pb2 import ModelVersionStatus, StatusProto
 
-
-class State(IntEnum):
-    """Values of tensorflow.serving.ModelVersionStatus.State."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
+State = ModelVersionStatus.State
 
 
 @dataclass(eq=False)
@@ -37,42 +26,31 @@ class Servable:
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"
 
+    def status(self) -> ModelVersionStatus:
+        """What GetModelStatus says about it."""
+        status = StatusProto()
+        if self.error is not None:
+            status.error_code, status.error_message = self.error.code.value[0], str(self.error)
+        return ModelVersionStatus(version=self.version, state=self.state, status=status)
+
     def worth_loading(self, path: Path) -> bool:
         """Whether a version that is wanted (again), now from `path`, should be loaded anew.
 
         Not while it serves, and not if it failed and would only fail again on the same files.
         """
-        match self.state:
-            case State.UNLOADING:
-                return True
-            case State.END:
-                return self.error is None or directory_fingerprint(path) != self.fingerprint
-            case _:
-                return False
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """What GetModelStatus says about a version; `error` is None for OK."""
-
-    version: int
-    state: State
-    error: ServingError | None
+        if self.state == State.END:
+            return self.error is None or directory_fingerprint(path) != self.fingerprint
+        return self.state == State.UNLOADING
 
 
 def directory_fingerprint(path: Path) -> frozenset[tuple[str, int, int]]:
-    """(path, size in bytes, change time in ns) of every file under `path`.
+    """(path, size in bytes, change time in ns) of all that is under `path`; empty where it cannot be read.
 
-    Different for a directory that somebody has written to since, or whose permissions were mended (hence the
-    change time and not the modification time). Empty where nothing can be read.
+    It differs once somebody has written to the directory or mended its permissions: hence the change time and not the
+    modification time.
     """
-    found = set()
-    for folder, _, files in os.walk(path):
-        for name in files:
-            file = Path(folder, name)
-            try:
-                stat = file.stat()
-            except OSError:
-                continue  # removed since it was listed: another fingerprint anyway
-            found.add((str(file), stat.st_size, stat.st_ctime_ns))
-    return frozenset(found)
+    try:
+        found = [(str(file), file.stat()) for file in path.rglob("*")]
+    except OSError:
+        return frozenset()  # something was removed since it was listed: another fingerprint anyway
+    return frozenset((file, stat.st_size, stat.st_ctime_ns) for file, stat in found)

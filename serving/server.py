@@ -1,7 +1,5 @@
 """The server as a whole: load, listen, poll, stop."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable
@@ -11,13 +9,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving import config, ports
-from serving.config import ModelSettings
+from serving import models_config, ports
 from serving.errors import ServingError
 from serving.flags import Options
-from serving.local import MODEL_SERVICE, PREDICTION_SERVICE, ModelService, PredictionService
 from serving.manager import ModelManager
 from serving.savedmodel import MAX_MESSAGE_BYTES
+from serving.services import MODEL_SERVICE, PREDICTION_SERVICE, Services
+from wire.serving_pb2 import ModelConfig, ModelConfigList, ModelServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +26,15 @@ STOP_GRACE_SECONDS = 30.0
 
 
 class ModelServer:
-    """Models and gRPC server of one process.
-
-    `start` returns when calls are accepted; `stop` lets calls in flight finish. Both once.
-    """
+    """Models and gRPC server of one process. `start` it once, and `stop` it once."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.port = options.port
         self.manager = ModelManager(allow_labels_for_unavailable=options.allow_version_labels_for_unavailable_models)
-        self._models: dict[str, ModelSettings] = {}
-        self._pollers: list[_Poller] = []
+        self._models: dict[str, ModelConfig] = {}
+        self._pollers: list[threading.Thread] = []
+        self._stopping = threading.Event()
         self._health = health.HealthServicer()
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix="rpc"),
@@ -48,101 +44,79 @@ class ModelServer:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ],
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(self.manager), self._grpc)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.manager), self._grpc)
+        services = Services(self.manager)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
         if options.enable_grpc_healthcheck_service:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
 
     def start(self) -> None:
         """Load every model, then accept calls on `self.port`.
 
-        A version that fails to load is reported in its status and logged; the rest is served. Raises
-        ServingError for a port that is taken, a configuration that is invalid, a label that the flags do
-        not allow.
+        A version that fails to load is reported in its status and logged; the rest is served.
+
+        Raises:
+            ServingError: a port that is taken, a configuration that is invalid, a label that the flags do not allow.
         """
-        held = ports.reserve(self.options.host, self.options.port)
-        try:
+        with ports.reserve(self.options.host, self.options.port) as held:
             self.port = held.getsockname()[1]
-            self._models = self._read_models()
-            for name, reason in self.manager.reload(self._models).items():
-                log.error("model %s is not available: %s", name, reason)
-        finally:
-            held.close()
+            self._reload_if_changed()
         address = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
         try:
             self._grpc.add_insecure_port(f"{address}:{self.port}")
         except RuntimeError as error:
-            raise ServingError(
-                grpc.StatusCode.UNAVAILABLE, f"cannot listen on {address}:{self.port}: {error}"
-            ) from error
-        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+            message = f"cannot listen on {address}:{self.port}: {error}"
+            raise ServingError(message, grpc.StatusCode.UNAVAILABLE) from error
+        for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._grpc.start()
-        self._poll("versions", self.options.file_system_poll_wait_seconds, self.manager.sync)
-        self._poll("config", self.options.model_config_file_poll_wait_seconds, self._reload_if_changed)
+        for name, interval, action in (
+            ("versions", self.options.file_system_poll_wait_seconds, self.manager.sync),
+            ("config", self.options.model_config_file_poll_wait_seconds, self._reload_if_changed),
+        ):
+            if interval > 0:
+                poller = threading.Thread(target=self._poll, args=(interval, action), name=f"poll-{name}", daemon=True)
+                poller.start()
+                self._pollers.append(poller)
 
     def stop(self, grace: float = STOP_GRACE_SECONDS) -> None:
         """Refuse new calls, wait up to `grace` seconds for those in flight, end the polling."""
         self._health.enter_graceful_shutdown()
         self.manager.close()
         stopped = self._grpc.stop(grace)
+        self._stopping.set()
         for poller in self._pollers:
-            poller.stop()
+            poller.join()
         stopped.wait()
 
-    def _read_models(self) -> dict[str, ModelSettings]:
+    def _read_models(self) -> dict[str, ModelConfig]:
         if self.options.model_config_file is not None:
-            return config.read_file(self.options.model_config_file)
-        if self.options.model_base_path is not None:
-            return config.single_model(self.options.model_name, self.options.model_base_path)
-        raise ValueError("Options name neither model_config_file nor model_base_path")
+            config = models_config.read(self.options.model_config_file)
+            return models_config.servable_models(config.proto, f"{config.path}: ")
+        name, path = self.options.model_name, self.options.model_base_path or ""
+        model = ModelConfig(name=name, base_path=path, model_platform=models_config.PLATFORM)
+        return models_config.servable_models(ModelServerConfig(model_config_list=ModelConfigList(config=[model])))
 
     def _reload_if_changed(self) -> None:
         models = self._read_models()
         # A list that was refused is tried again: the version its label waits for may have loaded since.
         if models != self._models:
-            reasons = self.manager.reload(models)
+            reason = self.manager.reload(models)
             self._models = models
-            log.info("reloaded %s", self.options.model_config_file)
-            for name, reason in reasons.items():
-                log.error("model %s is not available: %s", name, reason)
+            log.log(logging.ERROR if reason else logging.INFO, "models: %s. %s", ", ".join(models), reason)
 
-    def _set_health(self, status: int) -> None:
-        for service in ("", PREDICTION_SERVICE, MODEL_SERVICE):
-            self._health.set(service, status)
-
-    def _poll(self, name: str, interval: float, action: Callable[[], object]) -> None:
-        if interval > 0:
-            self._pollers.append(_Poller(name, interval, action))
-
-
-class _Poller:
-    """Calls `action` every `interval` seconds in a thread of its own, whatever it raises."""
-
-    def __init__(self, name: str, interval: float, action: Callable[[], object]) -> None:
-        self._interval = interval
-        self._action = action
-        self._stopping = threading.Event()
-        self._complaint = ""
-        self._thread = threading.Thread(target=self._run, name=f"poll-{name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(self._interval):
+    def _poll(self, interval: float, action: Callable[[], object]) -> None:
+        """Call `action` every `interval` seconds until the server stops, whatever it raises."""
+        complaint = ""
+        while not self._stopping.wait(interval):
+            failure = ""
             try:
-                self._action()
+                action()
             except ServingError as error:
-                self._complain(f"{error.code.name}: {error}")
+                failure = f"{error.code.name}: {error}"
             except Exception:
                 # A poller that died would leave a server which never sees another version.
-                log.exception("%s", self._thread.name)
-            else:
-                self._complaint = ""
-
-    def _complain(self, message: str) -> None:
-        if message != self._complaint:
-            log.error("%s: %s", self._thread.name, message)
-        self._complaint = message
+                log.exception("%s", threading.current_thread().name)
+            if failure and failure != complaint:
+                log.error("%s: %s", threading.current_thread().name, failure)
+            complaint = failure

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12wire/serving.proto\x12\x12\x65motion.serving.v1\x1a\x1egoogle/protobuf/wrappers.proto\"^\n\x10TensorShapeProto\x12\x35\n\x03\x64im\x18\x02 \x03(\x0b\x32(.emotion.serving.v1.TensorShapeProto.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\xb5\x01\n\x0bTensorProto\x12+\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1c.emotion.serving.v1.DataType\x12:\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32$.emotion.serving.v1.TensorShapeProto\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xea\x01\n\x0ePredictRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\x12>\n\x06inputs\x18\x02 \x03(\x0b\x32..emotion.serving.v1.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aN\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.emotion.serving.v1.TensorProto:\x02\x38\x01\"\xd8\x01\n\x0fPredictResponse\x12\x41\n\x07outputs\x18\x01 \x03(\x0b\x32\x30.emotion.serving.v1.PredictResponse.OutputsEntry\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\x1aO\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.emotion.serving.v1.TensorProto:\x02\x38\x01\"d\n\x17GetModelMetadataRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"M\n\x18GetModelMetadataResponse\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\"J\n\x15GetModelStatusRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xe8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12;\n\x05state\x18\x02 \x01(\x0e\x32,.emotion.serving.v1.ModelVersionStatus.State\x12/\n\x06status\x18\x03 \x01(\x0b\x32\x1f.emotion.serving.v1.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"^\n\x16GetModelStatusResponse\x12\x44\n\x14model_version_status\x18\x01 \x03(\x0b\x32&.emotion.serving.v1.ModelVersionStatus*7\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_STRING\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12wire/serving.proto\x12\x12\x65motion.serving.v1\x1a\x1egoogle/protobuf/wrappers.proto\"^\n\x10TensorShapeProto\x12\x35\n\x03\x64im\x18\x02 \x03(\x0b\x32(.emotion.serving.v1.TensorShapeProto.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\xb5\x01\n\x0bTensorProto\x12+\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1c.emotion.serving.v1.DataType\x12:\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32$.emotion.serving.v1.TensorShapeProto\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xea\x01\n\x0ePredictRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\x12>\n\x06inputs\x18\x02 \x03(\x0b\x32..emotion.serving.v1.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aN\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.emotion.serving.v1.TensorProto:\x02\x38\x01\"\xd8\x01\n\x0fPredictResponse\x12\x41\n\x07outputs\x18\x01 \x03(\x0b\x32\x30.emotion.serving.v1.PredictResponse.OutputsEntry\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\x1aO\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12.\n\x05value\x18\x02 \x01(\x0b\x32\x1f.emotion.serving.v1.TensorProto:\x02\x38\x01\"d\n\x17GetModelMetadataRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"M\n\x18GetModelMetadataResponse\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\"J\n\x15GetModelStatusRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.emotion.serving.v1.ModelSpec\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xe8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12;\n\x05state\x18\x02 \x01(\x0e\x32,.emotion.serving.v1.ModelVersionStatus.State\x12/\n\x06status\x18\x03 \x01(\x0b\x32\x1f.emotion.serving.v1.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"^\n\x16GetModelStatusResponse\x12\x44\n\x14model_version_status\x18\x01 \x03(\x0b\x32&.emotion.serving.v1.ModelVersionStatus\"\xb7\x02\n\x15ServableVersionPolicy\x12\x42\n\x06latest\x18\x64 \x01(\x0b\x32\x30.emotion.serving.v1.ServableVersionPolicy.LatestH\x00\x12<\n\x03\x61ll\x18\x65 \x01(\x0b\x32-.emotion.serving.v1.ServableVersionPolicy.AllH\x00\x12\x46\n\x08specific\x18\x66 \x01(\x0b\x32\x32.emotion.serving.v1.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\"\'\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\"\x92\x01\n\rLoggingConfig\x12\x44\n\x14log_collector_config\x18\x01 \x01(\x0b\x32&.emotion.serving.v1.LogCollectorConfig\x12;\n\x0fsampling_config\x18\x02 \x01(\x0b\x32\".emotion.serving.v1.SamplingConfig\"\xcc\x02\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12\x39\n\x0elogging_config\x18\x06 \x01(\x0b\x32!.emotion.serving.v1.LoggingConfig\x12G\n\x14model_version_policy\x18\x07 \x01(\x0b\x32).emotion.serving.v1.ServableVersionPolicy\x12J\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x32.emotion.serving.v1.ModelConfig.VersionLabelsEntry\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"B\n\x0fModelConfigList\x12/\n\x06\x63onfig\x18\x01 \x03(\x0b\x32\x1f.emotion.serving.v1.ModelConfig\"_\n\x11ModelServerConfig\x12@\n\x11model_config_list\x18\x01 \x01(\x0b\x32#.emotion.serving.v1.ModelConfigListH\x00\x42\x08\n\x06\x63onfig\"L\n\x13ReloadConfigRequest\x12\x35\n\x06\x63onfig\x18\x01 \x01(\x0b\x32%.emotion.serving.v1.ModelServerConfig\"G\n\x14ReloadConfigResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.emotion.serving.v1.StatusProto*7\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_STRING\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=1599
-  _globals['_DATATYPE']._serialized_end=1654
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._loaded_options = None
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_options = b'8\001'
+  _globals['_DATATYPE']._serialized_start=2815
+  _globals['_DATATYPE']._serialized_end=2870
   _globals['_TENSORSHAPEPROTO']._serialized_start=74
   _globals['_TENSORSHAPEPROTO']._serialized_end=168
   _globals['_TENSORSHAPEPROTO_DIM']._serialized_start=149
@@ -68,4 +70,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1501
   _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1503
   _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1597
+  _globals['_SERVABLEVERSIONPOLICY']._serialized_start=1600
+  _globals['_SERVABLEVERSIONPOLICY']._serialized_end=1911
+  _globals['_SERVABLEVERSIONPOLICY_LATEST']._serialized_start=1827
+  _globals['_SERVABLEVERSIONPOLICY_LATEST']._serialized_end=1857
+  _globals['_SERVABLEVERSIONPOLICY_ALL']._serialized_start=1859
+  _globals['_SERVABLEVERSIONPOLICY_ALL']._serialized_end=1864
+  _globals['_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_start=1866
+  _globals['_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_end=1894
+  _globals['_LOGCOLLECTORCONFIG']._serialized_start=1913
+  _globals['_LOGCOLLECTORCONFIG']._serialized_end=1972
+  _globals['_SAMPLINGCONFIG']._serialized_start=1974
+  _globals['_SAMPLINGCONFIG']._serialized_end=2013
+  _globals['_LOGGINGCONFIG']._serialized_start=2016
+  _globals['_LOGGINGCONFIG']._serialized_end=2162
+  _globals['_MODELCONFIG']._serialized_start=2165
+  _globals['_MODELCONFIG']._serialized_end=2497
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_start=2445
+  _globals['_MODELCONFIG_VERSIONLABELSENTRY']._serialized_end=2497
+  _globals['_MODELCONFIGLIST']._serialized_start=2499
+  _globals['_MODELCONFIGLIST']._serialized_end=2565
+  _globals['_MODELSERVERCONFIG']._serialized_start=2567
+  _globals['_MODELSERVERCONFIG']._serialized_end=2662
+  _globals['_RELOADCONFIGREQUEST']._serialized_start=2664
+  _globals['_RELOADCONFIGREQUEST']._serialized_end=2740
+  _globals['_RELOADCONFIGRESPONSE']._serialized_start=2742
+  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2813
 # @@protoc_insertion_point(module_scope)

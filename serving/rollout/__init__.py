@@ -1,11 +1,10 @@
-"""Moving a version label on running model servers, and back.
+"""Moving a version label on running model servers, and back. Nothing in here imports TensorFlow.
 
-promote           the two steps, with everything put back where one fails
-client            one model server
-models_config     the servers' list of models, as a file
-cluster           an overlay and the Kubernetes cluster that runs it, by kubectl
-cluster_checks    what its pods answer, against what the files say
-cluster_steps     apply, and move a label, with every pod asked
-cluster_commands  their command line
-__main__          python -m serving promote|rollback|cluster
+__main__     the command line: python -m serving promote|rollback|apply|check
+promote      servers by address: the two steps, with everything put back where one fails
+cluster      pods by overlay: apply, or edit models.config, and wait until every pod follows
+experiments  experiments.yaml in a cluster: valid, possible, in use
+labels       the lists under which a label moves, and whether a server answers it
+client       one model server
+kubectl      a kustomize overlay and its cluster
 """

@@ -1,117 +1,90 @@
-"""A thin client of TensorFlow Serving's gRPC services, for changing what a server serves.
+"""One model server, over TensorFlow Serving's gRPC services: what it has, what it answers, what it shall have."""
 
-Importing it imports TensorFlow, because tensorflow_serving.apis does.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import TypeVar
 
 import grpc
-from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from google.protobuf.message import Message
 
-from serving.rollout.errors import RolloutError
+from serving.errors import ServingError
+from wire import serving_pb2 as pb
+from wire.target import Target
 
 RPC_TIMEOUT_S = 10.0
-AVAILABLE = "AVAILABLE"
 SIDE = 48
 
-
-class ServerError(RolloutError):
-    """A model server refused a call or did not answer; the message begins with its address.
-
-    `code` is the call's status.
-    """
-
-    def __init__(self, address: str, reason: str, code: grpc.StatusCode = grpc.StatusCode.UNKNOWN) -> None:
-        super().__init__(f"{address}: {reason}")
-        self.code = code
+State = pb.ModelVersionStatus.State
+Answer = TypeVar("Answer", bound=Message)
+States = Mapping[int, pb.ModelVersionStatus]  # versions of a model, by number
 
 
 @dataclass(frozen=True)
-class VersionState:
-    """State of one version as GetModelStatus names it (START, LOADING, AVAILABLE, UNLOADING, END).
-
-    `error` is why it failed to load, empty if it did not.
-    """
-
-    state: str
-    error: str
-
-    def __str__(self) -> str:
-        return f"{self.state}: {self.error}" if self.error else self.state
-
-
 class ModelServer:
-    """One server at `address` (host:port); a context manager. Every method raises ServerError."""
+    """Every method raises ServingError, whose message begins with the server's name."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._channel = grpc.insecure_channel(address)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
-        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+    name: str
+    channel: grpc.Channel
 
-    def __enter__(self) -> Self:
-        return self
+    def states(self, model: str) -> States:
+        """Every version of a model that the server has seen since it started."""
+        request = pb.GetModelStatusRequest(model_spec=Target(model).spec())
+        answer = self._call("ModelService/GetModelStatus", request, pb.GetModelStatusResponse, f"the status of {model}")
+        return {entry.version: entry for entry in answer.model_version_status}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._channel.close()
+    def reload(self, config: pb.ModelServerConfig, timeout_s: float) -> None:
+        """Replace the server's list of models."""
+        method, request = "ModelService/HandleReloadConfigRequest", pb.ReloadConfigRequest(config=config)
+        answer = self._call(method, request, pb.ReloadConfigResponse, "the reload", timeout_s)
+        if reason := failure(answer.status):
+            raise ServingError(f"{self.name}: the reload failed: {reason}")
 
-    def states(self, name: str) -> dict[int, VersionState]:
-        """Every version of a model that the server has seen since it started, by number."""
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = name
-        answer = self._call(self._models.GetModelStatus, request, f"the status of {name}")
-        name_of = get_model_status_pb2.ModelVersionStatus.State.Name
-        return {
-            entry.version: VersionState(name_of(entry.state), _reason(entry.status))
-            for entry in answer.model_version_status
-        }
+    def answering_version(self, target: Target) -> int:
+        """The version that answers a prediction on one blank face."""
+        shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=side) for side in (1, SIDE, SIDE, 1)])
+        face = pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, tensor_content=bytes(4 * SIDE * SIDE))
+        request = pb.PredictRequest(model_spec=target.spec(), inputs={"faces": face}, output_filter=["scores"])
+        choice = f"version {target.version}" if target.label is None else f"label {target.label!r}"
+        what = f"a prediction by {target.model}, {choice},"
+        return self._call("PredictionService/Predict", request, pb.PredictResponse, what).model_spec.version.value
 
-    def reload(self, config: Any, timeout_s: float) -> None:
-        """Replace the server's list of models by `config`, a ModelServerConfig."""
-        request = model_management_pb2.ReloadConfigRequest(config=config)
-        answer = self._call(self._models.HandleReloadConfigRequest, request, "the reload", timeout_s)
-        if reason := _reason(answer.status):
-            raise ServerError(self.address, f"the reload failed: {reason}")
-
-    def answering_version(self, name: str, *, version: int | None = None, label: str | None = None) -> int:
-        """The version that answers a prediction on one blank face, asked for by number or by label."""
-        request = predict_pb2.PredictRequest(output_filter=["scores"])
-        request.model_spec.name = name
-        if label is not None:
-            request.model_spec.version_label = label
-        elif version is not None:
-            request.model_spec.version.value = version
-        faces = request.inputs["faces"]
-        faces.dtype = types_pb2.DT_FLOAT
-        for side in (1, SIDE, SIDE, 1):
-            faces.tensor_shape.dim.add(size=side)
-        faces.tensor_content = bytes(4 * SIDE * SIDE)
-        choice = f"version {version}" if label is None else f"label {label!r}"
-        answer = self._call(self._prediction.Predict, request, f"a prediction by {name}, {choice},")
-        return int(answer.model_spec.version.value)
-
-    def _call(self, method: Callable[..., Any], request: Any, what: str, timeout_s: float = RPC_TIMEOUT_S) -> Any:
+    def _call(
+        self, method: str, request: Message, answer: type[Answer], what: str, timeout_s: float = RPC_TIMEOUT_S
+    ) -> Answer:
+        # Stubs that grpc generates would put our package's name into the path.
+        call = self.channel.unary_unary(
+            f"/tensorflow.serving.{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
         try:
-            return method(request, timeout=timeout_s)
+            return call(request, timeout=timeout_s)
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
-            raise ServerError(self.address, f"{what} failed with {code.name}: {details}", code) from error
+            raise ServingError(f"{self.name}: {what} failed with {code.name}: {details}", code) from error
 
 
-def _reason(status: Any) -> str:
-    """Of a StatusProto that is not OK, why; else empty."""
-    return str(status.error_message or f"error code {status.error_code}") if status.error_code else ""
+@contextmanager
+def connect(address: str, name: str = "") -> Iterator[ModelServer]:
+    """The server at `address` (host:port), which is its name unless it is given another."""
+    with grpc.insecure_channel(address) as channel:
+        yield ModelServer(name or address, channel)
+
+
+def available(states: States) -> set[int]:
+    """The versions that are AVAILABLE."""
+    return {version for version, found in states.items() if found.state == State.AVAILABLE}
+
+
+def describe(states: States) -> str:
+    """Each version with its state and, if it failed to load, why: `1 AVAILABLE, 2 END: no file`."""
+    return ", ".join(
+        ": ".join(filter(None, (f"{version} {State.Name(found.state)}", failure(found.status))))
+        for version, found in sorted(states.items())
+    )
+
+
+def failure(status: pb.StatusProto) -> str:
+    """Of a status that is not OK, why; else empty."""
+    return (status.error_message or f"error code {status.error_code}") if status.error_code else ""

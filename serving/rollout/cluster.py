@@ -1,137 +1,198 @@
-"""A kustomize overlay and the cluster that runs it, by kubectl alone: what the cluster_ modules work with."""
+"""The steps of a rollout in a cluster: check, change, wait until every pod answers as the files say.
 
-import json
-import select
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+The files are what is true. A move edits models.config, applies it, and takes it back where a pod does not follow.
+"""
+
+import difflib
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from serving.rollout.errors import RolloutError
+from serving import models_config
+from serving.errors import ServingError
+from serving.rollout import experiments
+from serving.rollout.client import available, describe
+from serving.rollout.experiments import Experiments
+from serving.rollout.kubectl import APP, Cluster
+from serving.rollout.labels import Labels, Move, labels_of, require_labels, with_label
+from wire.target import Target
 
-APP = "app.kubernetes.io/name"
-FORWARD_S = 20.0
+POLL_S = 2.0
 
 
-class ClusterError(RolloutError):
-    """kubectl failed, or the cluster has not what the overlay says; one line."""
+def apply(cluster: Cluster, repository: Path, admin_key: str, timeout_s: float, *, dry_run: bool) -> None:
+    """Apply everything, and wait until all pods are new and answer the labels and run the experiments of the files.
 
+    Args:
+        timeout_s: for each step.
 
-@dataclass
-class Cluster:
-    """overlay: directory of a kustomization. context: of the kubeconfig; the current one when None.
-
-    Every method raises ClusterError.
+    Raises:
+        ServingError: before anything changes, or because a pod does not follow.
     """
+    labels, planned = _planned(cluster, repository)
+    before = cluster.live_config_map("experiments")
+    edited = before not in ({}, cluster.config_map("experiments"))
+    if edited and not admin_key:
+        raise ServingError("experiments.yaml was edited, and EMOTION_ADMIN_KEY is not set to ask the gateways with")
+    if edited:
+        experiments.require_targets(cluster, planned)
+    if dry_run:
+        # The exit status is 1 for a difference, and more for an error.
+        print(cluster.kubectl("diff", "--kustomize", str(cluster.overlay), fine=(0, 1)) or "nothing would change")
+        return
+    cluster.kubectl("apply", "--kustomize", str(cluster.overlay))
+    for deployment in ("deployment/serving", "deployment/gateway"):
+        cluster.in_namespace("rollout", "status", deployment, f"--timeout={timeout_s:.0f}s")
+        print(f"{deployment}: rolled out")
+    _require_everywhere(cluster, labels, planned if edited else None, admin_key, timeout_s)
 
-    overlay: Path
-    context: str | None = None
-    documents: list[dict[str, Any]] = field(default_factory=list, init=False)
-    namespace: str = field(default="", init=False)
 
-    def __post_init__(self) -> None:
-        self.render()
-        names = {self._deployment(name)["metadata"]["namespace"] for name in ("gateway", "serving")}
-        if len(names) != 1:
-            raise ClusterError(f"{self.overlay}: gateway and serving are in different namespaces: {sorted(names)}")
-        [self.namespace] = names
+def check(cluster: Cluster, repository: Path, admin_key: str) -> None:
+    """What `apply` requires before and after, at this moment. Nothing changes.
 
-    def render(self) -> None:
-        """Read the overlay again, after one of its files has changed."""
-        self.documents = list(yaml.safe_load_all(self._kubectl("kustomize", str(self.overlay))))
+    Raises:
+        ServingError: something is not as the files say.
+    """
+    labels, planned = _planned(cluster, repository)
+    experiments.require_targets(cluster, planned)
+    _require_everywhere(cluster, labels, planned if admin_key else None, admin_key, 0)
+    if not admin_key:
+        print("EMOTION_ADMIN_KEY is not set: the gateways were not asked for their experiments")
 
-    def config_map(self, name: str) -> dict[str, str]:
-        """The data of a ConfigMap as the overlay has it."""
-        return dict(self._find("ConfigMap", name)["data"])
 
-    def live_config_map(self, name: str) -> dict[str, str] | None:
-        """The data of a ConfigMap as the cluster has it; None where there is none."""
-        found = self._in_namespace("get", "configmap", name, "--ignore-not-found", "--output=json")
-        return dict(json.loads(found)["data"]) if found.strip() else None
+def move_label(move: Move, cluster: Cluster) -> None:
+    """Move a label in the file and in the cluster. A pod that does not follow in time takes it back, in both.
 
-    def environment(self, deployment: str) -> dict[str, str]:
-        """The variables with a literal value, of a Deployment's container of the same name."""
-        found = self._deployment(deployment)["spec"]["template"]["spec"]["containers"]
-        [container] = [one for one in found if one["name"] == deployment]
-        return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-
-    def diff(self) -> str:
-        """What an apply would change; empty for nothing."""
-        # Its exit status is 1 for a difference, and more for an error.
-        return self._kubectl("diff", "--kustomize", str(self.overlay), fine=(0, 1))
-
-    def apply(self) -> None:
-        """Apply the whole overlay."""
-        self._kubectl("apply", "--kustomize", str(self.overlay))
-
-    def apply_config_map(self, name: str) -> None:
-        """Apply one ConfigMap of the overlay, and leave the rest of the cluster as it is."""
-        self._kubectl("apply", "--filename=-", stdin=yaml.safe_dump(self._find("ConfigMap", name)))
-
-    def annotate(self, app: str, key: str, value: str) -> None:
-        """Set an annotation of all pods of an app."""
-        self._in_namespace("annotate", "pods", f"--selector={APP}={app}", f"{key}={value}", "--overwrite")
-
-    def wait_for_rollout(self, deployment: str, timeout_s: float) -> None:
-        """Return when all pods of a Deployment are new and ready."""
-        self._in_namespace("rollout", "status", f"deployment/{deployment}", f"--timeout={timeout_s:.0f}s")
-
-    def pods(self, app: str) -> list[str]:
-        """Names of an app's pods, but for those that are going."""
-        found = json.loads(self._in_namespace("get", "pods", f"--selector={APP}={app}", "--output=json"))
-        names = [pod["metadata"]["name"] for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
-        return sorted(names)
-
-    @contextmanager
-    def forward(self, pod: str, port: int) -> Iterator[str]:
-        """host:port on this machine at which the pod's port answers."""
-        command = [*self._command(), "port-forward", f"--namespace={self.namespace}", f"pod/{pod}", f":{port}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
-        assert process.stdout is not None
+    Raises:
+        ServingError: file and cluster are as before, or the message says which is not.
+    """
+    config = models_config.read(move.config)
+    if cluster.config_map("models-config")["models.config"] != config.text:
+        raise ServingError(f"{cluster.overlay} is not made of {move.config}")
+    if cluster.live_config_map("models-config").get("models.config") != config.text:
+        # Otherwise, what somebody else has promoted would be taken back.
+        raise ServingError(
+            f"{move.config} is not what the cluster has: get the newest commit, or apply first"
+            f" (kubectl diff -k {cluster.overlay} shows the difference)"
+        )
+    before, version = move.versions(config)
+    loaded = _versions_loaded(cluster, move.name, version)
+    moved = with_label(config.proto, move.name, version, move.label, keep=before in loaded)
+    print(move.headline(before, version))
+    if move.dry_run:
+        old, new = (models_config.render(proto).splitlines() for proto in (config.proto, moved))
+        print("\n".join(difflib.unified_diff(old, new, "models.config", "models.config, moved", lineterm="")))
+        return
+    try:
+        config.replace(moved)
+        _apply_models_config(cluster)
+        _wait(cluster, "serving", partial(_require_labels, cluster, move.labels(version)), move.timeout_s)
+    except (ServingError, KeyboardInterrupt) as error:
+        reason = str(error) or type(error).__name__
+        models_config.write(config.path, config.text)
         try:
-            # "Forwarding from 127.0.0.1:40123 -> 8500"
-            ready = select.select([process.stdout], [], [], FORWARD_S)[0]
-            words = process.stdout.readline().split() if ready else []
-            if words[:2] != ["Forwarding", "from"]:
-                process.kill()
-                reason = _last_line(process.communicate()[1]) or f"no answer in {FORWARD_S:.0f} s"
-                raise ClusterError(f"pod {pod}: port {port} cannot be reached: {reason}")
-            yield words[2]
-        finally:
-            process.kill()
-            process.communicate()
+            _apply_models_config(cluster)
+            _hurry(cluster, "serving")
+        except ServingError as second:
+            raise ServingError(f"{reason}; {move.config} is as before, the cluster's is not: {second}") from error
+        raise ServingError(f"{reason}; {move.config} and the cluster's are as before") from error
+    print(f"every model server answers {move.label} with version {version}; commit {move.config}")
 
-    def _deployment(self, name: str) -> dict[str, Any]:
-        return self._find("Deployment", name)
 
-    def _find(self, kind: str, name: str) -> dict[str, Any]:
-        for document in self.documents:
-            if document["kind"] == kind and document["metadata"]["name"] == name:
-                return document
-        raise ClusterError(f"{self.overlay} has no {kind} {name!r}")
-
-    def _in_namespace(self, *arguments: str) -> str:
-        return self._kubectl(*arguments, f"--namespace={self.namespace}")
-
-    def _command(self) -> list[str]:
-        return ["kubectl", *([f"--context={self.context}"] if self.context else [])]
-
-    def _kubectl(self, *arguments: str, stdin: str | None = None, fine: Sequence[int] = (0,)) -> str:
-        try:
-            done = subprocess.run(  # noqa: S603
-                [*self._command(), *arguments], input=stdin, capture_output=True, text=True, check=False
+def _planned(cluster: Cluster, repository: Path) -> tuple[Labels, Experiments]:
+    """What the overlay asks for, if its versions are in the repository and no label is elsewhere in the cluster."""
+    labels, there = (
+        labels_of(models_config.parse(data["models.config"], source / "models.config")) if data else {}
+        for data, source in (
+            (cluster.config_map("models-config"), cluster.overlay),
+            (cluster.live_config_map("models-config"), Path("cluster")),
+        )
+    )
+    for target, version in labels.items():
+        name = f"{target.model} {target.label}"
+        if not (repository / target.model / str(version) / "saved_model.pb").exists():
+            raise ServingError(f"models.config: {name} is version {version}, which is not in {repository}")
+        if (other := there.get(target, version)) != version:
+            raise ServingError(
+                f"{name} is version {other} in the cluster and {version} in models.config:"
+                " get the newest commit, or move it with `promote`"
             )
-        except FileNotFoundError as error:
-            raise ClusterError("kubectl is not on the PATH") from error
-        if done.returncode not in fine:
-            reason = _last_line(done.stderr) or f"exit status {done.returncode}"
-            raise ClusterError(f"kubectl {' '.join(arguments[:3])}: {reason}")
-        return done.stdout
+    return labels, experiments.read(cluster)
 
 
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
+def _versions_loaded(cluster: Cluster, name: str, version: int) -> set[int]:
+    """Versions that are AVAILABLE on every pod, if `version` is one of them and answers."""
+    loaded: list[set[int]] = []
+    for pod in cluster.pods("serving"):
+        with cluster.model_server(pod) as server:
+            states = server.states(name)
+            loaded.append(available(states))
+            if version not in loaded[-1]:
+                raise ServingError(
+                    f"pod {pod} has not loaded {name} version {version} (it has {describe(states)}):"
+                    " roll out an image that has it"
+                )
+            # Some broken versions load, and fail at the first request.
+            server.answering_version(Target(name, version))
+    if not loaded:
+        raise ServingError(f"no model server runs in namespace {cluster.namespace}")
+    return set.intersection(*loaded)
+
+
+def _require_everywhere(
+    cluster: Cluster, labels: Labels, planned: Experiments | None, admin_key: str, timeout_s: float
+) -> None:
+    """Every model server answers the labels, and every gateway runs the experiments unless they are None."""
+    _wait(cluster, "serving", partial(_require_labels, cluster, labels), timeout_s)
+    print("every model server answers the labels of models.config")
+    if planned is not None:
+        _wait(cluster, "gateway", partial(experiments.require_in_use, cluster, planned, admin_key), timeout_s)
+        print("every gateway has taken up experiments.yaml")
+
+
+def _require_labels(cluster: Cluster, labels: Labels, pod: str) -> None:
+    with cluster.model_server(pod) as server:
+        require_labels(server, labels)
+
+
+def _apply_models_config(cluster: Cluster) -> None:
+    cluster.render()
+    # This one alone: the rest of the cluster stays as it is.
+    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(cluster.find("ConfigMap", "models-config")))
+
+
+def _hurry(cluster: Cluster, app: str) -> None:
+    # Kubelets look for changed ConfigMaps within two minutes, and at once when an annotation of the pod changes.
+    annotation = f"emotion-serving/config-applied={time.time():.0f}"
+    cluster.in_namespace("annotate", "pods", f"--selector={APP}={app}", annotation, "--overwrite")
+
+
+def _wait(cluster: Cluster, app: str, require: Callable[[str], None], timeout_s: float) -> None:
+    """Return when `require` raises for no pod of an app.
+
+    Args:
+        timeout_s: 0 to look once, and change nothing.
+    """
+    if timeout_s:
+        _hurry(cluster, app)
+    deadline = time.monotonic() + timeout_s
+    right: set[str] = set()
+    while True:
+        # Asked for again, because the autoscaler may have added some.
+        pods = set(cluster.pods(app))
+        reasons = []
+        for pod in sorted(pods - right):
+            try:
+                require(pod)
+                right.add(pod)
+            except ServingError as error:
+                reasons.append(str(error))
+        if pods and not reasons:
+            return
+        if time.monotonic() >= deadline:
+            after = f"after {timeout_s:.0f} s: " if timeout_s else ""
+            raise ServingError(f"{after}{'; '.join(reasons) or f'no pod of {app} runs'}")
+        time.sleep(POLL_S)

@@ -1,13 +1,11 @@
 """Moving a version label on running model servers, and back, without a request by that label failing.
 
-TensorFlow Serving applies labels before it loads versions, so a list that brings a version and moves a label to it at
-once is refused for ever. Hence two reloads: one under which the version loads, and, once it is AVAILABLE and answers,
-one that moves the label. models.config is replaced last. Whatever fails before, the servers get back the list of the
-file; a process killed before leaves the file as it was and on each server one of the three lists, all of which serve,
-and from which the same command goes on.
+TensorFlow Serving applies labels before it loads versions, so it refuses for ever a list that brings a version and
+moves a label to it at once. Hence two reloads: one under which the version loads, and, once it is AVAILABLE and
+answers, one that moves the label. models.config is replaced last. Whatever fails before, the servers get back the list
+of the file. A process that is killed before leaves the file as it was, and on each server one of the three lists. All
+of them serve, and from each the same command goes on.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
@@ -19,155 +17,112 @@ from pathlib import Path
 
 from rich.console import Console
 
-from serving.rollout import models_config
-from serving.rollout.client import AVAILABLE, ModelServer, ServerError
-from serving.rollout.errors import ConfigError, RolloutError
-from serving.rollout.models_config import ModelsConfig, ModelServerConfig
+from serving import models_config
+from serving.errors import ServingError
+from serving.models_config import ModelsConfig
+from serving.rollout.client import ModelServer, State, available, connect, describe, failure
+from serving.rollout.labels import Move, previous_label, require_labels, with_label, with_version
+from wire.serving_pb2 import ModelServerConfig
+from wire.target import Target
 
-RUNNING = Path(".run/models.config")
 POLL_S = 0.1
 PUT_BACK_S = 60  # whatever the user's patience: a server may still be busy with the load that took too long
 
 
-@dataclass(frozen=True)
-class Target:
-    """What to change: `label` of model `name`, on the servers at `addresses`, and in the models.config at `config`.
+def move_label(move: Move, addresses: Sequence[str]) -> None:
+    """Move a label on the servers at `addresses`; where it was becomes `<label>-previous` and stays loaded.
 
-    Each step is done on all servers before the next begins. `timeout_s`, seconds: for each step.
-    """
-
-    name: str
-    label: str
-    addresses: Sequence[str]
-    config: Path
-    timeout_s: float = 60
-
-
-def default_config() -> Path:
-    """The models.config of what `make serve` runs from this directory.
+    Each step is done on all servers before the next begins. A dry run prints the two lists.
 
     Raises:
-        ConfigError: `make serve` has not run here.
+        ServingError: models.config cannot be read or written or lacks the model; a server is down, refuses a list or
+            does not know the model; the version fails to load, does not answer or is not there in time. Then servers
+            and file are as before, or the message names the server that is not.
     """
-    if not RUNNING.exists():
-        raise ConfigError(f"{RUNNING} does not exist here: name the servers' models.config with --config")
-    return RUNNING
-
-
-def promote(target: Target, version: int, console: Console, *, dry_run: bool = False) -> None:
-    """Move the label to `version`; where it was becomes `<label>-previous` and stays loaded.
-
-    With `dry_run` nothing is sent or written, and the two lists are printed.
-
-    Raises ConfigError (models.config cannot be read, or lacks the model), ServerError (a server is down, refuses a
-    list, does not know the model; the version fails to load, does not answer, or is not there in time) or RolloutError
-    (the file cannot be written). Then servers and file are as before, or the message names the server that is not.
-    """
-    with _locked(target.config), ExitStack() as stack:
-        config = models_config.read(target.config)
-        servers = [stack.enter_context(ModelServer(address)) for address in target.addresses]
-        _Move(target, config, servers, version, console).run(dry_run=dry_run)
-
-
-def rollback(target: Target, console: Console, *, dry_run: bool = False) -> None:
-    """Move the label to where it was before the last `promote`; twice returns. Raises as `promote` does."""
-    with _locked(target.config), ExitStack() as stack:
-        config = models_config.read(target.config)
-        version = config.version_before(target.name, target.label)
-        servers = [stack.enter_context(ModelServer(address)) for address in target.addresses]
-        _Move(target, config, servers, version, console).run(dry_run=dry_run)
+    with _locked(move.config), ExitStack() as stack:
+        config = models_config.read(move.config)
+        before, version = move.versions(config)
+        servers = [stack.enter_context(connect(address)) for address in addresses]
+        _Steps(move, config, servers, before, version).run()
 
 
 @dataclass(frozen=True)
-class _Move:
-    target: Target
+class _Steps:
+    move: Move
     config: ModelsConfig
     servers: Sequence[ModelServer]
+    before: int | None
     version: int
-    console: Console
 
-    def run(self, *, dry_run: bool) -> None:
-        name, label, version = self.target.name, self.target.label, self.version
-        before: int | None = self.config.entry(name).version_labels.get(label)
+    def run(self) -> None:
+        name, label, before, version = self.move.name, self.move.label, self.before, self.version
         states = [server.states(name) for server in self.servers]
-        seen = {number for known in states for number in known}
-        loaded = {number for known in states for number, found in known.items() if found.state == AVAILABLE}
-        widened = models_config.with_version(self.config, name, version, seen=seen, loaded=loaded)
-        if dry_run:
-            moved = models_config.with_label(widened, name, version, label, keep=self._loaded_everywhere(before))
-            for step, proto in enumerate((widened, moved), start=1):
-                self._print(f"# step {step}\n{models_config.render(proto)}")
+        seen, loaded = {number for known in states for number in known}, set[int]().union(*map(available, states))
+        widened = with_version(self.config, name, version, seen=seen, loaded=loaded)
+        if self.move.dry_run:
+            moved = with_label(widened, name, version, label, keep=self._before_is_loaded())
+            for number, proto in enumerate((widened, moved), start=1):
+                print(f"# step {number}\n{models_config.render(proto)}")
             return
-        self._print(f"{name}: {label} from {'nowhere' if before is None else f'version {before}'} to version {version}")
+        print(self.move.headline(before, version))
         touched: list[ModelServer] = []
         try:
             self._load(widened, touched)
-            # A label can be moved only to what is AVAILABLE, and `<label>-previous` is one as well.
-            keep = self._loaded_everywhere(before)
-            moved = models_config.with_label(widened, name, version, label, keep=keep)
-            self._move_label(moved)
-            self._write(moved)
-        except (RolloutError, KeyboardInterrupt) as error:
+            # Only now: a label can be moved only to what is AVAILABLE, and `<label>-previous` is one as well.
+            keep = self._before_is_loaded()
+            moved = with_label(widened, name, version, label, keep=keep)
+            self._point(moved)
+            self.config.replace(moved)
+        except (ServingError, KeyboardInterrupt) as error:
             failures = self._put_back(touched)
-            if failures and isinstance(error, RolloutError):
-                raise RolloutError("; ".join([str(error), *failures])) from error
+            if failures and isinstance(error, ServingError):
+                raise ServingError("; ".join([str(error), *failures])) from error
             raise
-        if before is None or before == version:
+        print(f"wrote {self.move.config}")
+        if before in (None, version):
             return
         if keep:
-            self._print(f"version {before} stays loaded as {models_config.previous_label(label)}, for rollback")
+            print(f"version {before} stays loaded as {previous_label(label)}, for rollback")
         else:
-            self._print(f"version {before} is not loaded everywhere, so rollback will not go back to it")
+            print(f"version {before} is not loaded everywhere, so rollback will not go back to it")
 
-    def _load(self, proto: ModelServerConfig, touched: list[ModelServer]) -> None:
-        deadline = time.monotonic() + self.target.timeout_s
+    def _load(self, widened: ModelServerConfig, touched: list[ModelServer]) -> None:
+        """Step 1: the version is AVAILABLE and answers."""
+        deadline = time.monotonic() + self.move.timeout_s
         for server in self.servers:
             touched.append(server)
-            server.reload(proto, max(deadline - time.monotonic(), POLL_S))
+            server.reload(widened, max(deadline - time.monotonic(), POLL_S))
         for server in self.servers:
-            with self.console.status(f"waiting for version {self.version} on {server.address}"):
+            with Console().status(f"waiting for version {self.version} on {server.name}"):
                 self._wait(server, deadline)
             # Some broken versions load, and fail at the first request.
-            server.answering_version(self.target.name, version=self.version)
-            self._print(f"step 1: {server.address}: version {self.version} is AVAILABLE and answers")
+            server.answering_version(Target(self.move.name, self.version))
+            print(f"step 1: {server.name}: version {self.version} is AVAILABLE and answers")
 
     def _wait(self, server: ModelServer, deadline: float) -> None:
-        name, version = self.target.name, self.version
-        while True:
-            states = server.states(name)
-            found = states.get(version)
-            if found is not None and found.state == AVAILABLE:
-                return
-            if found is not None and found.error:
-                raise ServerError(server.address, f"{name} version {version} failed to load: {found.error}")
+        what = f"{server.name}: {self.move.name} version {self.version}"
+        while self.version not in available(states := server.states(self.move.name)):
+            found = states.get(self.version)
+            if found is not None and (reason := failure(found.status)):
+                raise ServingError(f"{what} failed to load: {reason}")
             if time.monotonic() > deadline:
-                break
+                place = f"{self.config.entry(self.move.name).base_path}/{self.version}"
+                state = (
+                    f"its state is {State.Name(found.state)}"
+                    if found
+                    else f"not found; is {place} on the server's disk?"
+                )
+                late = f"is not AVAILABLE after {self.move.timeout_s:g} s"
+                raise ServingError(f"{what} {late}: {state} (it has {describe(states)})")
             time.sleep(POLL_S)
-        others = ", ".join(f"{number} {state}" for number, state in sorted(states.items()))
-        place = f"{self.config.entry(name).base_path}/{version}"
-        raise ServerError(
-            server.address,
-            f"{name} version {version} is not AVAILABLE after {self.target.timeout_s:g} s: "
-            + (f"its state is {found}" if found else f"not found; is {place} on the server's disk?")
-            + f" (it has {others})",
-        )
 
-    def _move_label(self, proto: ModelServerConfig) -> None:
-        name, label = self.target.name, self.target.label
+    def _point(self, moved: ModelServerConfig) -> None:
+        """Step 2: the label answers with the version."""
         for server in self.servers:
-            server.reload(proto, self.target.timeout_s)
+            server.reload(moved, self.move.timeout_s)
         for server in self.servers:
-            answered = server.answering_version(name, label=label)
-            if answered != self.version:
-                raise ServerError(server.address, f"{name} {label} answers with version {answered}, not {self.version}")
-            self._print(f"step 2: {server.address}: {label} answers with version {answered}")
-
-    def _write(self, proto: ModelServerConfig) -> None:
-        try:
-            models_config.write(self.config, proto)
-        except OSError as error:
-            raise RolloutError(f"{self.config.path}: cannot be written: {error}") from error
-        self._print(f"wrote {self.config.path}")
+            require_labels(server, self.move.labels(self.version))
+            print(f"step 2: {server.name}: {self.move.label} answers with version {self.version}")
 
     def _put_back(self, servers: Sequence[ModelServer]) -> list[str]:
         """Give `servers` the list of the file; the reasons of those which did not take it."""
@@ -175,35 +130,27 @@ class _Move:
         for server in servers:
             try:
                 server.reload(self.config.proto, PUT_BACK_S)
-            except ServerError as error:
+                print(f"put back: {server.name} has the models and labels of {self.move.config} again")
+            except ServingError as error:
                 failures.append(f"not put back: {error}")
-            else:
-                self._print(f"put back: {server.address} has the models and labels of {self.config.path} again")
         return failures
 
-    def _loaded_everywhere(self, version: int | None) -> bool:
-        if version is None:
-            return False
-        found = [server.states(self.target.name).get(version) for server in self.servers]
-        return all(state is not None and state.state == AVAILABLE for state in found)
-
-    def _print(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    def _before_is_loaded(self) -> bool:
+        return all(self.before in available(server.states(self.move.name)) for server in self.servers)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep a second promotion from reading the file that the first will replace. Raises ConfigError."""
+    """Keep a second promotion from reading the file that the first will replace."""
     # The directory, because the file itself is replaced.
-    directory = path.resolve().parent
     try:
-        descriptor = os.open(directory, os.O_RDONLY)
+        descriptor = os.open(path.resolve().parent, os.O_RDONLY)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ServingError(f"{path}: cannot be read: {error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise ConfigError(f"{path}: another promote or rollback is changing it") from error
+        raise ServingError(f"{path}: another promote or rollback is changing it") from error
     finally:
         os.close(descriptor)

@@ -7,16 +7,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import text_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2,
     predict_pb2,
     prediction_service_pb2,
 )
+from tensorflow_serving.config import model_server_config_pb2
 
 from api.model.tensors import from_array, to_classes, to_scores
 from wire import serving_pb2 as pb
@@ -126,6 +129,60 @@ def test_status_response_both_ways(statuses: list[tuple[int, int, str]]) -> None
     assert pb.GetModelStatusResponse.FromString(official.SerializeToString()) == ours
 
 
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+policies = st.one_of(
+    st.builds(lambda n: {"latest": {"num_versions": n}}, st.integers(0, 2**32 - 1)),
+    st.just({"all": {}}),
+    st.builds(lambda found: {"specific": {"versions": found}}, st.lists(versions, max_size=4)),
+)
+model_configs = st.fixed_dictionaries(
+    {
+        "name": words,
+        "base_path": words,
+        "model_platform": words,
+        "model_version_policy": policies,
+        "version_labels": st.dictionaries(words, versions, max_size=3),
+    },
+    optional={
+        "logging_config": st.fixed_dictionaries(
+            {
+                "log_collector_config": st.fixed_dictionaries({"type": words, "filename_prefix": words}),
+                "sampling_config": st.fixed_dictionaries({"sampling_rate": st.floats(0, 1)}),
+            }
+        )
+    },
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(model_configs, max_size=3))
+def test_reload_request_both_ways_and_its_list_as_text(entries: list[dict[str, object]]) -> None:
+    listed = {"config": {"model_config_list": {"config": entries}}}
+    ours, official = pb.ReloadConfigRequest(**listed), model_management_pb2.ReloadConfigRequest(**listed)
+    assert model_management_pb2.ReloadConfigRequest.FromString(ours.SerializeToString()) == official
+    assert pb.ReloadConfigRequest.FromString(official.SerializeToString()) == ours
+    text = text_format.MessageToString(ours.config, as_utf8=True)
+    assert text == text_format.MessageToString(official.config, as_utf8=True)
+    assert text_format.Parse(text, model_server_config_pb2.ModelServerConfig()) == official.config
+    assert text_format.Parse(text, pb.ModelServerConfig()) == ours.config
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([0, 2, 3, 9]), words)
+def test_reload_response_both_ways(code: int, message: str) -> None:
+    official = model_management_pb2.ReloadConfigResponse()
+    official.status.error_code, official.status.error_message = code, message
+    ours = pb.ReloadConfigResponse.FromString(official.SerializeToString())
+    assert (ours.status.error_code, ours.status.error_message) == (code, message)
+    assert model_management_pb2.ReloadConfigResponse.FromString(ours.SerializeToString()) == official
+
+
+def test_a_list_of_another_kind_is_not_taken_for_one_of_models() -> None:
+    official = model_server_config_pb2.ModelServerConfig()
+    official.custom_model_config.type_url = "any"
+    assert pb.ModelServerConfig.FromString(official.SerializeToString()).WhichOneof("config") is None
+
+
 def test_enums_agree() -> None:
     official = get_model_status_pb2.ModelVersionStatus.State
     assert dict(pb.ModelVersionStatus.State.items()) == dict(official.items())
@@ -138,6 +195,7 @@ def test_enums_agree() -> None:
         (prediction_service_pb2, "PredictionService", "Predict"),
         (prediction_service_pb2, "PredictionService", "GetModelMetadata"),
         (model_service_pb2, "ModelService", "GetModelStatus"),
+        (model_service_pb2, "ModelService", "HandleReloadConfigRequest"),
     ],
 )
 def test_the_methods_that_we_call_exist(file: object, service: str, method: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m serving cluster` moves labels and rolls experiments, on real servers behind a stand-in for kubectl."""
+"""`python -m serving` with --overlay: labels and experiments, on real servers behind a stand-in for kubectl."""
 
 import json
 import os
@@ -17,12 +17,15 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.rollout import cluster_steps, models_config
+from serving import models_config
+from serving.errors import ServingError
+from serving.rollout import cluster
 from serving.rollout.__main__ import main
-from serving.rollout.client import ModelServer, ServerError
+from serving.rollout.client import connect
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer as ModelServerProcess
 from tests.deploy.k8s_manifests import KUBECTL, ROOT, needs_kubectl
+from wire.target import Target
 
 pytestmark = [needs_kubectl, pytest.mark.drill]
 
@@ -98,8 +101,8 @@ class Site:
         self.configure(pods=pods)
 
     def answering(self, pod: str, label: str = "stable") -> int:
-        with ModelServer(f"127.0.0.1:{self.ports[pod]}") as server:
-            return server.answering_version("residual", label=label)
+        with connect(f"127.0.0.1:{self.ports[pod]}") as server:
+            return server.answering_version(Target("residual", label=label))
 
 
 def pods(site: Site) -> dict[str, Any]:
@@ -169,7 +172,7 @@ def site(servers: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site
     for pod in ("serving-a", "serving-b"):
         until(lambda pod=pod: site.answering(pod) == 1)
     monkeypatch.setenv("PATH", f"{site.kubectl}:{os.environ['PATH']}")
-    monkeypatch.setattr(cluster_steps, "POLL_S", 0.1)
+    monkeypatch.setattr(cluster, "POLL_S", 0.1)
     (site.kubectl / "log").unlink()
     return site
 
@@ -190,8 +193,9 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     """run(command, arguments...): exit status, standard output and error. The overlay and the config are given."""
 
     def call(command: str, *arguments: str) -> tuple[int, str, str]:
-        places = [f"--overlay={site.overlay}", *([] if command == "apply" else [f"--config={site.config}"])]
-        monkeypatch.setattr(sys, "argv", ["serving", "cluster", command, *arguments, *places])
+        edited = [f"--config={site.config}"] if command in ("promote", "rollback") else []
+        places = [f"--overlay={site.overlay}", *edited]
+        monkeypatch.setattr(sys, "argv", ["serving", command, *arguments, *places])
         with pytest.raises(SystemExit) as end:
             main()
         return (int(end.value.code or 0), *capsys.readouterr())
@@ -220,11 +224,11 @@ class Load:
             thread.join()
 
     def _call(self, pod: str) -> None:
-        with ModelServer(f"127.0.0.1:{self.site.ports[pod]}") as server:
+        with connect(f"127.0.0.1:{self.site.ports[pod]}") as server:
             while not self._stop.wait(0.01):
                 try:
-                    self.answered.append(server.answering_version("residual", label="stable"))
-                except ServerError as error:
+                    self.answered.append(server.answering_version(Target("residual", label="stable")))
+                except ServingError as error:
                     self.failed.append(str(error))
 
 
@@ -310,6 +314,30 @@ def test_apply_waits_for_pods_and_labels(site: Site, run: Run) -> None:
         "deployment/gateway: rolled out",
         "every model server answers the labels of models.config",
     ]
+
+
+def test_check_asks_every_pod_and_changes_nothing(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, err = run("check")
+    assert (status, err) == (0, "")
+    assert "every model server answers the labels of models.config" in out
+    monkeypatch.setenv("EMOTION_ADMIN_KEY", ADMIN_KEY)
+    site.experiments.write_text(yaml.safe_dump({"experiments": [EXPERIMENT]}))
+    status, _, err = run("check")
+    assert (status, err) == (1, "error: pod gateway-a: an earlier experiments.yaml is in use\n")
+    with connect(f"127.0.0.1:{site.ports['serving-b']}") as server:
+        moved = models_config.parse(site.live().replace("value: 1", "value: 2"), site.config)
+        server.reload(moved, 60)
+        status, _, err = run("check")
+        server.reload(models_config.parse(site.live(), site.config), 60)
+    assert (status, err) == (1, "error: pod serving-b: residual stable answers with version 2, not 1\n")
+    assert not any(line.startswith(("apply", "annotate")) for line in site.log())
+
+
+def test_the_shipped_overlays_go_by_their_names(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["serving", "check", "--overlay=dev"])
+    with pytest.raises(SystemExit):
+        main()
+    assert site.log()[0] == f"kustomize {ROOT / 'k8s' / 'overlays' / 'dev'}"
 
 
 def test_apply_says_that_a_rollout_failed(site: Site, run: Run) -> None:

@@ -53,7 +53,8 @@ class Demo:
             "PYTHONUNBUFFERED": "1",
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(self.tree / "scripts" / "serve.py")],
+            [sys.executable, "-m", "scripts.serve"],
+            cwd=self.tree,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,8 +105,8 @@ def make_tree(folder: Path) -> Path:
     for name in USED:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts" / "serve.py", folder / "scripts")
+    # Copies, because it takes the folder above its own for the repository.
+    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

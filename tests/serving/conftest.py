@@ -1,7 +1,5 @@
 """Tiny real SavedModels, a real server on a free port, and a client made of the official stubs."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

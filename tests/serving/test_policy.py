@@ -1,8 +1,8 @@
-from __future__ import annotations
-
 import pytest
+from google.protobuf import text_format
 
-from serving.policy import All, Latest, Specific, VersionPolicy, aspired_versions, numeric_versions
+from serving.policy import aspired_versions, numeric_versions
+from wire.serving_pb2 import ServableVersionPolicy
 
 ON_DISK = ["1", "2", "10", ".3", "3.partial", "v4", "-5", "notes", "6 ", "\u0667"]
 
@@ -22,19 +22,20 @@ def test_of_two_spellings_the_last_one_wins() -> None:
 @pytest.mark.parametrize(
     ("policy", "versions"),
     [
-        (Latest(), [10]),
-        (Latest(0), [10]),
-        (Latest(2), [2, 10]),
-        (Latest(9), [1, 2, 10]),
-        (All(), [1, 2, 10]),
-        (Specific(frozenset({1, 10, 77})), [1, 10]),
-        (Specific(frozenset()), []),
+        ("", [10]),
+        ("latest { }", [10]),
+        ("latest { num_versions: 0 }", [10]),
+        ("latest { num_versions: 2 }", [2, 10]),
+        ("latest { num_versions: 9 }", [1, 2, 10]),
+        ("all { }", [1, 2, 10]),
+        ("specific { versions: 1 versions: 10 versions: 77 }", [1, 10]),
+        ("specific { }", []),
     ],
 )
-def test_policy_chooses(policy: VersionPolicy, versions: list[int]) -> None:
-    assert list(aspired_versions(policy, ON_DISK)) == versions
+def test_policy_chooses(policy: str, versions: list[int]) -> None:
+    assert list(aspired_versions(text_format.Parse(policy, ServableVersionPolicy()), ON_DISK)) == versions
 
 
-@pytest.mark.parametrize("policy", [Latest(), All(), Specific(frozenset({1}))])
-def test_empty_directory_wants_nothing(policy: VersionPolicy) -> None:
-    assert aspired_versions(policy, []) == {}
+@pytest.mark.parametrize("policy", ["", "all { }", "specific { versions: 1 }"])
+def test_empty_directory_wants_nothing(policy: str) -> None:
+    assert aspired_versions(text_format.Parse(policy, ServableVersionPolicy()), []) == {}

@@ -1,7 +1,5 @@
 """Predict, GetModelMetadata and GetModelStatus against one server with a model in two versions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,16 +127,16 @@ def proto(shape: list[int], **values: object) -> tensor_pb2.TensorProto:
     [
         (
             {"faces": np.zeros((1, 32, 32, 1), np.float32)},
-            r'"faces" has shape \[1,32,32,1\], expected \[\?,48,48,1\]',
+            r'"faces" has shape \(1, 32, 32, 1\), expected \(None, 48, 48, 1\)',
         ),
-        ({"faces": np.zeros((48, 48, 1), np.float32)}, r'"faces" has shape \[48,48,1\]'),
+        ({"faces": np.zeros((48, 48, 1), np.float32)}, r'"faces" has shape \(48, 48, 1\)'),
         ({"faces": np.zeros((1, 48, 48, 1), np.float64)}, '"faces" is float64, expected float32'),
         ({"faces": np.array([["a"]])}, '"faces" is string, expected float32'),
         ({}, "Missing but required: {faces}"),
         ({"images": ONE}, "Sent extra: {images}. Missing but required: {faces}"),
         ({"faces": ONE, "mask": ONE}, "Sent extra: {mask}. Missing but required: {}"),
         ({"faces": proto([1, 48, 48, 1], tensor_content=b"1234")}, '"faces" does not hold the values'),
-        ({"faces": proto([-1, 48, 48, 1])}, r'"faces" has shape \[\?,48,48,1\]'),
+        ({"faces": proto([-1, 48, 48, 1])}, r'"faces" has shape \(None, 48, 48, 1\)'),
         ({"faces": proto([-7, 48, 48, 1])}, '"faces"'),
         (
             {"faces": proto([10**9, 48, 48, 1], float_val=[0])},

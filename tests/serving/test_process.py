@@ -1,7 +1,5 @@
 """`python -m serving` as a process: start, health, signals, and the errors a person sees."""
 
-from __future__ import annotations
-
 import re
 import select
 import signal

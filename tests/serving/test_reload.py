@@ -1,7 +1,5 @@
 """HandleReloadConfigRequest, labels, and polling of the configuration file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Versions that come, go, and fail while the server runs."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 from collections.abc import Callable

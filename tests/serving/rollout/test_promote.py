@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import io
 import os
 import re
 import select
@@ -14,22 +13,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-import typer
-from rich.console import Console
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2, model_service_pb2_grpc
 from typer.testing import CliRunner
 
-from serving.rollout import __main__ as commands
-from serving.rollout import models_config
-from serving.rollout.client import ModelServer, ServerError, VersionState
-from serving.rollout.errors import ConfigError, RolloutError
-from serving.rollout.promote import Target, promote, rollback
+from serving import models_config
+from serving.errors import ServingError
+from serving.rollout.__main__ import app
+from serving.rollout.client import available, connect
+from serving.rollout.labels import Move
+from serving.rollout.promote import move_label
+from wire.target import Target
 
 CONFIG = """# Kept.
 model_config_list {{
@@ -53,15 +52,10 @@ class Site:
     address: str
     repository: Path
     config: Path
-    console: Console = field(default_factory=lambda: Console(file=io.StringIO(), width=200))
 
-    @property
-    def target(self) -> Target:
-        return Target("residual", "stable", [self.address], self.config, timeout_s=60)
-
-    @property
-    def printed(self) -> str:
-        return self.console.file.getvalue()
+    def promote(self, version: int | None, *others: str, name: str = "residual", timeout_s: float = 60) -> None:
+        """Move stable, on this server and others; None rolls back."""
+        move_label(Move(name, "stable", version, self.config, timeout_s), [self.address, *others])
 
     def labels(self) -> dict[str, int]:
         """What the file says."""
@@ -69,22 +63,19 @@ class Site:
 
     def configure(self, policy: str, stable: str = STABLE) -> None:
         self.config.write_text(CONFIG.format(repository=self.repository, policy=policy, stable=stable))
-        with ModelServer(self.address) as server:
+        with connect(self.address) as server:
             server.reload(models_config.read(self.config).proto, 60)
 
     def answering(self, label: str = "stable") -> int:
-        with ModelServer(self.address) as server:
-            return server.answering_version("residual", label=label)
+        with connect(self.address) as server:
+            return server.answering_version(Target("residual", label=label))
 
     def available(self) -> set[int]:
-        with ModelServer(self.address) as server:
-            return {number for number, found in server.states("residual").items() if found == AVAILABLE}
+        with connect(self.address) as server:
+            return available(server.states("residual"))
 
     def snapshot(self) -> tuple[str, int, set[int]]:
         return self.config.read_text(), self.answering(), self.available()
-
-
-AVAILABLE = VersionState("AVAILABLE", "")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +105,7 @@ def site(server: Site) -> Site:
     # Without labels first: stable cannot move to version 1 before that is loaded.
     server.configure(LATEST, stable="")
     server.configure(LATEST)
-    return replace(server, console=Console(file=io.StringIO(), width=200))
+    return server
 
 
 @dataclass
@@ -167,11 +158,11 @@ def requests_by_label(site: Site) -> Iterator[list[int | Exception]]:
     stop = threading.Event()
 
     def ask() -> None:
-        with ModelServer(site.address) as client:
+        with connect(site.address) as client:
             while not stop.is_set():
                 try:
-                    answers.append(client.answering_version("residual", label="stable"))
-                except RolloutError as error:
+                    answers.append(client.answering_version(Target("residual", label="stable")))
+                except ServingError as error:
                     answers.append(error)
 
     thread = threading.Thread(target=ask)
@@ -192,13 +183,14 @@ def wait_for_answers(answers: list[Any], count: int = 5) -> None:
 
 # Version 2 is loaded beforehand, or unknown to the policy.
 @pytest.mark.parametrize("policy", [LATEST, "specific { versions: 1 }"])
-def test_no_request_fails_through_promote_rollback_and_rollback(site: Site, policy: str) -> None:
+def test_no_request_fails_through_promote_rollback_and_rollback(
+    site: Site, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     site.configure(policy)
-    moves = [lambda: promote(site.target, 2, site.console), *2 * [lambda: rollback(site.target, site.console)]]
     with requests_by_label(site) as answers:
         wait_for_answers(answers)
-        for move, (now, previous) in zip(moves, [(2, 1), (1, 2), (2, 1)], strict=True):
-            move()
+        for version, now, previous in ((2, 2, 1), (None, 1, 2), (None, 2, 1)):
+            site.promote(version)
             wait_for_answers(answers)
             assert answers[-1] == now
             assert site.labels() == {"stable": now, "stable-previous": previous}
@@ -206,25 +198,27 @@ def test_no_request_fails_through_promote_rollback_and_rollback(site: Site, poli
     assert [answer for answer in answers if isinstance(answer, Exception)] == []
     assert [now for now, before in zip(answers[1:], answers, strict=False) if now != before] == [2, 1, 2]
     assert site.config.read_text().startswith("# Kept.\nmodel_config_list {")
-    assert f"step 2: {site.address}: stable answers with version 2\n" in site.printed
+    assert f"step 2: {site.address}: stable answers with version 2\n" in capsys.readouterr().out
 
 
 def test_what_was_promoted_can_be_promoted_again_and_keeps_its_predecessor(site: Site) -> None:
     for _ in range(2):
-        promote(site.target, 2, site.console)
+        site.promote(2)
     assert site.labels() == {"stable": 2, "stable-previous": 1}
 
 
-def test_a_version_that_no_server_has_leaves_everything_as_it_was(site: Site) -> None:
+def test_a_version_that_no_server_has_leaves_everything_as_it_was(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = site.snapshot()
-    with pytest.raises(ServerError) as error:
-        promote(replace(site.target, timeout_s=1), 7, site.console)
+    with pytest.raises(ServingError) as error:
+        site.promote(7, timeout_s=1)
     assert str(error.value) == (
         f"{site.address}: residual version 7 is not AVAILABLE after 1 s: not found; is {site.repository}/residual/7 "
         "on the server's disk? (it has 1 AVAILABLE, 2 AVAILABLE)"
     )
     assert site.snapshot() == before
-    assert f"put back: {site.address}" in site.printed
+    assert f"put back: {site.address}" in capsys.readouterr().out
 
 
 def test_a_version_that_does_not_load_is_reported_at_once(site: Site) -> None:
@@ -234,29 +228,31 @@ def test_a_version_that_does_not_load_is_reported_at_once(site: Site) -> None:
     broken.mkdir()
     (broken / "saved_model.pb").write_bytes(b"no model")
     try:
-        with pytest.raises(ServerError, match="residual version 3 failed to load: "):
-            promote(site.target, 3, site.console)
+        with pytest.raises(ServingError, match="residual version 3 failed to load: "):
+            site.promote(3)
     finally:
         shutil.rmtree(broken)
     assert site.snapshot() == before
 
 
-def test_a_label_on_a_version_that_is_not_loaded_is_mended_without_a_predecessor(site: Site) -> None:
+def test_a_label_on_a_version_that_is_not_loaded_is_mended_without_a_predecessor(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     site.configure("specific { versions: 2 }")
-    promote(site.target, 2, site.console)
+    site.promote(2)
     assert site.labels() == {"stable": 2}
-    assert "rollback will not go back to it" in site.printed
-    with pytest.raises(ConfigError, match="residual has no label 'stable-previous': nothing to roll back to"):
-        rollback(site.target, site.console)
+    assert "rollback will not go back to it" in capsys.readouterr().out
+    with pytest.raises(ServingError, match="residual has no label 'stable-previous': nothing to roll back to"):
+        site.promote(None)
     assert (site.answering(), site.available()) == (2, {2})
 
 
 def test_a_model_that_is_not_served_or_not_listed_is_named(site: Site) -> None:
-    with pytest.raises(ConfigError, match=r"models\.config: no model 'random'; its models: residual"):
-        promote(replace(site.target, name="random"), 1, site.console)
+    with pytest.raises(ServingError, match=r"models\.config: no model 'random'; its models: residual"):
+        site.promote(1, name="random")
     site.config.write_text(site.config.read_text().replace('"residual"', '"random"'))
-    with pytest.raises(ServerError, match=f"{site.address}: the status of random failed with NOT_FOUND: ") as error:
-        promote(replace(site.target, name="random"), 1, site.console)
+    with pytest.raises(ServingError, match=f"{site.address}: the status of random failed with NOT_FOUND: ") as error:
+        site.promote(1, name="random")
     assert error.value.code is grpc.StatusCode.NOT_FOUND
 
 
@@ -264,8 +260,8 @@ def test_a_server_that_is_down_stops_it_before_anything_is_sent(site: Site, star
     before = site.snapshot()
     replica = start(Replica())
     down = "127.0.0.1:1"
-    with pytest.raises(ServerError, match=f"{down}: the status of residual failed with UNAVAILABLE: "):
-        promote(replace(site.target, addresses=[replica.address, down]), 2, site.console)
+    with pytest.raises(ServingError, match=f"{down}: the status of residual failed with UNAVAILABLE: "):
+        site.promote(2, replica.address, down)
     assert replica.reloads == []
     assert site.snapshot() == before
 
@@ -285,30 +281,32 @@ def test_a_server_that_is_down_stops_it_before_anything_is_sent(site: Site, star
     ],
 )
 def test_one_replica_that_cannot_follow_holds_the_others_back(
-    site: Site, start: Any, policy: str, replica: Replica, reason: str
+    site: Site, start: Any, policy: str, replica: Replica, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site.configure(policy)
     before = site.snapshot()
     start(replica)
-    target = replace(site.target, addresses=[site.address, replica.address], timeout_s=2 if policy == LATEST else 60)
-    with pytest.raises(RolloutError, match=re.escape(f"{replica.address}: {reason}")):
-        promote(target, 2, site.console)
+    with pytest.raises(ServingError, match=re.escape(f"{replica.address}: {reason}")):
+        site.promote(2, replica.address, timeout_s=2 if policy == LATEST else 60)
     assert site.snapshot() == before
-    assert f"put back: {site.address}" in site.printed
+    assert f"put back: {site.address}" in capsys.readouterr().out
     stable = [config.model_config_list.config[0].version_labels["stable"] for config in replica.reloads]
     assert stable == [1, 1]  # step 1 and the way back
-    assert replica.reloads[-1] == models_config.read(site.config).proto
+    shipped = models_config.read(site.config).proto.SerializeToString(deterministic=True)
+    assert replica.reloads[-1].SerializeToString(deterministic=True) == shipped
 
 
-def test_a_file_that_cannot_be_replaced_puts_the_label_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_replaced_puts_the_label_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     before = site.snapshot()
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(RolloutError, match=r"models\.config: cannot be written: .*No space left"):
-        promote(site.target, 2, site.console)
-    assert "step 2" in site.printed
+    with pytest.raises(ServingError, match=r"models\.config: cannot be written: .*No space left"):
+        site.promote(2)
+    assert "step 2" in capsys.readouterr().out
     assert site.snapshot() == before
     assert [path.name for path in site.config.parent.iterdir() if path.name.startswith(".")] == []
 
@@ -317,39 +315,31 @@ def test_two_at_a_time_are_refused(site: Site) -> None:
     descriptor = os.open(site.config.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another promote or rollback is changing it"):
-            promote(site.target, 2, site.console)
+        with pytest.raises(ServingError, match="another promote or rollback is changing it"):
+            site.promote(2)
     finally:
         os.close(descriptor)
 
 
-@pytest.mark.timeout(240)  # the command imports TensorFlow, which takes a busy machine its time
 def test_killed_between_the_steps_it_can_be_run_again(site: Site, start: Any, pytestconfig: pytest.Config) -> None:
     site.configure("specific { versions: 1 }")
     text = site.config.read_text()
     slow = start(Replica())  # never has version 2 loaded: the command waits between the steps
-    call = (
-        "import sys; from pathlib import Path; from rich.console import Console;"
-        "from serving.rollout.promote import Target, promote; config, *servers = sys.argv[1:];"
-        "promote(Target('residual', 'stable', servers, Path(config)), 2, Console())"
-    )
-    command = [sys.executable, "-c", call, str(site.config), site.address, slow.address]
+    addresses = [f"--server={address}" for address in (site.address, slow.address)]
+    command = [sys.executable, "-m", "serving", "promote", "residual", "2", f"--config={site.config}", *addresses]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=pytestconfig.rootpath)
     try:
-        assert slow.reloaded.wait(180)  # the second server's turn: the first has taken step 1
+        assert slow.reloaded.wait(60)  # the second server's turn: the first has taken step 1
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert site.config.read_text() == text
     assert (site.answering(), site.available()) == (1, {1, 2})
-    promote(site.target, 2, site.console)
+    site.promote(2)
     assert (site.answering(), site.labels()) == (2, {"stable": 2, "stable-previous": 1})
 
 
 def test_the_commands_dry_and_for_real(site: Site) -> None:
-    app = typer.Typer()
-    app.command()(commands.promote)
-    app.command()(commands.rollback)
     site.configure("specific { versions: 1 }")
     before = site.snapshot()
     end = ["--server", site.address, "--config", str(site.config)]
@@ -367,12 +357,47 @@ def test_the_commands_dry_and_for_real(site: Site) -> None:
 
 
 def test_the_file_of_make_serve_is_the_default(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, [*arguments, "--server", site.address])
+
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"\.run/models\.config does not exist here: .* with --config"):
-        commands.promote("residual", 2, [site.address])
+    error = run("promote", "residual", "2").exception
+    assert re.search(r"\.run/models\.config does not exist here: .* with --config", str(error))
     (tmp_path / ".run").mkdir()
     (tmp_path / ".run" / "models.config").write_bytes(site.config.read_bytes())
-    commands.promote("residual", 2, [site.address])
+    assert "wrote .run/models.config\n" in run("promote", "residual", "2").output
     assert site.answering() == 2
-    commands.rollback("residual", [site.address])
+    assert run("rollback", "residual").exit_code == 0
     assert site.answering() == 1
+
+
+def test_check_finds_a_label_that_is_elsewhere(site: Site) -> None:
+    command = ["check", "--server", site.address, "--config", str(site.config)]
+    assert CliRunner().invoke(app, command).output == f"{site.address} answers the labels of models.config\n"
+    text = site.config.read_text()
+    site.promote(2)
+    site.config.write_text(text)
+    error = CliRunner().invoke(app, command).exception
+    assert str(error) == f"{site.address}: residual stable answers with version 2, not 1"
+
+
+@pytest.mark.parametrize("places", [[], ["--server=localhost:1", "--overlay=dev"]])
+@pytest.mark.parametrize("command", [["promote", "residual", "2"], ["rollback", "residual"], ["check"]])
+def test_it_is_either_servers_or_a_cluster(command: list[str], places: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [*command, *places, f"--config={tmp_path}/models.config"])
+    assert done.exit_code == 2
+    assert "give either --server or --overlay" in done.output
+
+
+def test_a_rollout_loads_no_tensorflow(site: Site, pytestconfig: pytest.Config) -> None:
+    arguments = ["promote", "residual", "2", f"--server={site.address}", f"--config={site.config}"]
+    call = (
+        f"import sys; sys.argv[1:] = {arguments}\n"
+        "from serving.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end\n"
+        "assert not {'tensorflow', 'tensorflow_serving', 'keras'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, cwd=pytestconfig.rootpath)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.answering() == 2

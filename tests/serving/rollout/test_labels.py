@@ -1,22 +1,21 @@
-"""models.config as a file, and the two lists of a promotion."""
+"""The two lists of a promotion, and where a rollback goes."""
 
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 
-from serving.rollout import models_config
-from serving.rollout.errors import ConfigError
-from serving.rollout.models_config import ModelsConfig, with_label, with_version
-
-COMMENT = "# Why it is so.\n#\n# And more.\n\n"
+from serving import models_config
+from serving.errors import ServingError
+from serving.models_config import ModelsConfig
+from serving.rollout.labels import Move, with_label, with_version
 
 
 def write(tmp_path: Path, policy: str = "", labels: str = 'version_labels { key: "stable" value: 1 }') -> Path:
     file = tmp_path / "models.config"
     policy = f"model_version_policy {{ {policy} }}" if policy else ""
     file.write_text(
-        f'{COMMENT}model_config_list {{\n  config {{ name: "other" base_path: "/m/other" }}\n'
+        f'model_config_list {{\n  config {{ name: "other" base_path: "/m/other" }}\n'
         f'  config {{ name: "faces" base_path: "/m/faces" {policy} {labels} }}\n}}\n'
     )
     return file
@@ -30,23 +29,6 @@ def policy(config: ModelsConfig, version: int, *, seen: set[int], loaded: set[in
 
 def labels(proto: object) -> dict[str, int]:
     return dict(proto.model_config_list.config[1].version_labels)
-
-
-def test_the_leading_comment_the_mode_and_the_other_models_outlive_a_change(tmp_path: Path) -> None:
-    file = write(tmp_path)
-    file.chmod(0o640)
-    link = tmp_path / "link.config"
-    link.symlink_to(file)
-    config = models_config.read(link)
-    models_config.write(config, with_label(config.proto, "faces", 2, "stable", keep=True))
-    text = file.read_text()
-    assert text.startswith(COMMENT + "model_config_list {")
-    assert link.is_symlink()
-    assert file.stat().st_mode & 0o777 == 0o640
-    after = models_config.read(file)
-    assert labels(after.proto) == {"stable": 2, "stable-previous": 1}
-    assert after.entry("other") == config.entry("other")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.config", "models.config"]
 
 
 @pytest.mark.parametrize(
@@ -104,18 +86,15 @@ def test_step_two_moves_the_label_and_remembers_where_it_was(
     assert labels(with_label(proto, "faces", version, "stable", keep=keep)) == after
 
 
-def test_a_file_that_does_not_parse_is_named_with_its_line(tmp_path: Path) -> None:
-    file = tmp_path / "models.config"
-    file.write_text("model_config_list {\n  config { nmae: 'x' }\n}\n")
-    with pytest.raises(ConfigError, match=r"models\.config:2:\d+ : .*nmae"):
-        models_config.read(file)
-    file.write_text("# nothing\n")
-    with pytest.raises(ConfigError, match="model_config_list is missing"):
-        models_config.read(file)
-    with pytest.raises(ConfigError, match=r"none\.config: cannot be read"):
-        models_config.read(tmp_path / "none.config")
+@pytest.mark.parametrize(("version", "after"), [(5, 5), (None, 2)])
+def test_a_move_without_a_version_goes_back(tmp_path: Path, version: int | None, after: int) -> None:
+    labels = 'version_labels { key: "stable" value: 3 } version_labels { key: "stable-previous" value: 2 }'
+    config = models_config.read(write(tmp_path, labels=labels))
+    assert Move("faces", "stable", version, config.path, 60).versions(config) == (3, after)
 
 
-def test_an_unlisted_model_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"models\.config: no model 'random'; its models: other, faces"):
-        models_config.read(write(tmp_path)).entry("random")
+def test_nothing_is_remembered_of_a_label_that_never_moved(tmp_path: Path) -> None:
+    config = models_config.read(write(tmp_path))
+    with pytest.raises(ServingError, match="faces has no label 'stable-previous': nothing to roll back to"):
+        Move("faces", "stable", None, config.path, 60).versions(config)
+    assert Move("faces", "canary", 2, config.path, 60).versions(config) == (None, 2)

@@ -1,0 +1,18 @@
+"""python -m api.experiments < experiments.yaml: check it as a gateway with this EMOTION_MODELS would, print it as JSON.
+
+For a file that a gateway would refuse it prints a line for each problem, and the exit status is 1.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from api.experiments.config import ExperimentsError, parse
+from api.settings import Settings, split_names
+
+if __name__ == "__main__":
+    models = split_names(os.environ.get("EMOTION_MODELS", "")) or Settings.model_fields["models"].default
+    try:
+        print(parse(sys.stdin.buffer.read(), Path("experiments.yaml"), models).model_dump_json())
+    except ExperimentsError as error:
+        sys.exit(str(error))

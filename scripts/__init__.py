@@ -1,0 +1,5 @@
+"""Programs for a checkout, started by the Makefile.
+
+serve            make serve: model server and gateway on this machine
+prometheus_rule  make prometheus-rule: the alerts, for the Prometheus Operator
+"""
