@@ -12,7 +12,7 @@ from api.http.routes import batch, experiments, feedback, health, models, page, 
 from api.observe.metrics import Metrics
 from api.observe.tracing import UNTRACED_PATHS
 from api.observe.version import package_version
-from api.outcomes.feedback import open_outcomes
+from api.outcomes.lifespan import open_outcomes
 from api.predictor import open_gateway
 from api.server import Drain
 from api.settings import Settings

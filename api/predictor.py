@@ -20,8 +20,8 @@ from api.model.channel import open_channel
 from api.model.client import ModelClient, Scores
 from api.observe.metrics import Metrics
 from api.observe.tracing import tracer
-from api.outcomes.feedback import Outcomes
 from api.outcomes.records import FaceRecord, PredictionRecord
+from api.outcomes.writer import OutcomeWriter
 from api.settings import Settings
 from api.workers import CpuPool
 from faces.detect import FaceDetector
@@ -80,7 +80,7 @@ class Gateway:
         client: ModelClient,
         experiments: Experiments,
         shadows: Shadows,
-        outcomes: Outcomes,
+        outcomes: OutcomeWriter,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
@@ -145,9 +145,7 @@ class Gateway:
                 faces = np.concatenate([result.found.tensor for result in prediction.results if result.found.boxes])
                 scores = Scores(prediction.version, prediction.classes, np.stack(probabilities))
                 self.shadows.submit(assignment.experiment, prediction_id, faces, scores)
-        if assignment is not None:
-            self.outcomes.note_split(assignment.experiment)
-        elif self.settings.record != "all":
+        if assignment is None and self.settings.record != "all":
             return
         self.outcomes.record(
             PredictionRecord(
@@ -200,7 +198,7 @@ class Gateway:
 
 @asynccontextmanager
 async def open_gateway(
-    settings: Settings, metrics: Metrics, detector: FaceDetector, experiments: Experiments, outcomes: Outcomes
+    settings: Settings, metrics: Metrics, detector: FaceDetector, experiments: Experiments, outcomes: OutcomeWriter
 ) -> AsyncIterator[Gateway]:
     """Open channels and the pool in the running event loop, so after any fork; close them at the end."""
     pool = CpuPool(settings.cpu_workers, settings.cpu_queue)
@@ -220,6 +218,8 @@ async def open_gateway(
             concurrency=settings.shadow_concurrency,
             queue_faces=settings.shadow_queue,
         )
+        for experiment in experiments.current.experiments:
+            outcomes.register_split(experiment)
         try:
             async with experiments.watched(settings.experiments_poll_s), shadows.running():
                 yield Gateway(settings, metrics, pool, finder, client, experiments, shadows, outcomes)

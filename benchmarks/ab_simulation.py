@@ -25,7 +25,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binom
+from scipy.stats import binom, chisquare
 from sqlalchemy import delete, func, select, update
 
 from api.app import create_app
@@ -82,7 +82,8 @@ def _simulate_splits(generator: np.random.Generator, runs: int) -> None:
             daily = generator.multinomial(1000, shares, (runs // 20, 60))
             counts = generator.binomial(daily, [1, 1 - lost]).cumsum(axis=1)
             always = np.array([[always_valid.split_p(day, shares) <= SPLIT_ALPHA for day in run] for run in counts])
-            chi = np.array([[(always_valid.chi_square_p(day, shares) or 1) < 0.01 for day in run] for run in counts])
+            expected = counts.sum(axis=2, keepdims=True) * np.array(shares)
+            chi = chisquare(counts, expected, axis=2).pvalue < 0.01
             rates = always[:, :20].any(axis=1), always.any(axis=1), chi.any(axis=1)
             row = (f"{rate.mean():.2%}" for rate in rates)
             table.add_row("/".join(f"{100 * share:g}" for share in shares), f"{lost:.0%}", *row)

@@ -1,4 +1,4 @@
-"""What every layer may want to know about the request it works for."""
+"""The id of the request that is being worked for, for every layer that wants to name it."""
 
 from contextvars import ContextVar
 

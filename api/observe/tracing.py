@@ -5,10 +5,10 @@ span of a request; ours are its parts: decode, detect, and calls to the model se
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind
@@ -20,11 +20,22 @@ SERVICE_NAME = "emotion-serving-gateway"
 # Probes and scrapes would drown the rest.
 UNTRACED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-
-# A collector that is down must not keep the process from ending.
+# A collector that is down must not keep the process from ending. FastAPI's own set-up, `auto_configure`, waits for each
+# batch of 512 spans as long as OTEL_EXPORTER_OTLP_TIMEOUT says, 10 s by default.
 _FLUSH_S = 3
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+# Variables of which the first that is set counts, a pattern that it must match, and what that means.
+_ALLOWED = (
+    (("OTEL_TRACES_EXPORTER",), "otlp", "otlp or none"),
+    (
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+        "http/protobuf",
+        "http/protobuf (port 4318, mostly)",
+    ),
+    (_ENDPOINTS, "(?i:https?)://[^/?#:].*", "a URL such as http://collector:4318"),
+)
 
 
 class TracingError(Exception):
@@ -35,27 +46,29 @@ class TracingError(Exception):
 def traced(version: str) -> Iterator[None]:
     """Record traces for as long as the body runs, if the environment asks for it; at the end send what is left.
 
-    version: of this package. Raises TracingError.
+    Args:
+        version: Of this package.
+
+    Raises:
+        TracingError: A variable is wrong, or the SDK is not installed.
     """
     # Where somebody else has set up the SDK already, as an agent does, traces are theirs.
     ours = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-    exporter = _exporter() if ours else None
-    if exporter is None:
+    if not (ours and _asked_for()):
         yield
         return
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise TracingError(
-            f"{exporter} asks for traces, but OpenTelemetry's SDK is not installed: pip install 'emotion-serving[otel]'"
+            "OTEL_* asks for traces, but OpenTelemetry's SDK is not installed: pip install 'emotion-serving[otel]'"
         ) from error
     named = {"service.name": SERVICE_NAME, "service.version": version, **OTELResourceDetector().detect().attributes}
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-    export = ConsoleSpanExporter() if _value("OTEL_TRACES_EXPORTER") == "console" else OTLPSpanExporter()
-    provider.add_span_processor(BatchSpanProcessor(export))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     try:
         yield
@@ -69,7 +82,10 @@ def traced(version: str) -> Iterator[None]:
 def call_span(path: str, metadata: MutableMapping[str, str]) -> Iterator[Span]:
     """A span of one gRPC call, which adds the W3C trace context to the call's metadata.
 
-    path: /package.Service/Method. Outside a trace there is none: every probe would begin one.
+    Outside a trace there is none: every probe would begin one.
+
+    Args:
+        path: /package.Service/Method.
     """
     if not trace.get_current_span().get_span_context().is_valid:
         yield trace.INVALID_SPAN
@@ -95,29 +111,17 @@ def exemplar() -> dict[str, str] | None:
     return {"trace_id": trace.format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
 
 
-def _exporter() -> str | None:
-    """The variable that asks for traces, with its value; None when none does. Raises TracingError for a wrong one."""
-    if _value("OTEL_SDK_DISABLED").lower() == "true":
-        return None
-    exporter = _value("OTEL_TRACES_EXPORTER")
-    endpoint = next((name for name in _ENDPOINTS if _value(name)), None)
-    if exporter == "none" or not (exporter or endpoint):
-        return None
-    if exporter not in ("", "otlp", "console"):
-        raise TracingError(f"OTEL_TRACES_EXPORTER is {exporter!r}; it must be otlp, console or none")
-    if exporter != "console":
-        protocol = next((name for name in _PROTOCOLS if _value(name)), None)
-        if protocol and _value(protocol) != "http/protobuf":
-            raise TracingError(f"{protocol} is {_value(protocol)!r}; it must be http/protobuf (port 4318, mostly)")
-        if endpoint and not _is_url(_value(endpoint)):
-            raise TracingError(f"{endpoint} is {_value(endpoint)!r}; it must be a URL such as http://collector:4318")
-    return f"OTEL_TRACES_EXPORTER={exporter}" if exporter else str(endpoint)
+def _asked_for() -> bool:
+    """Whether the environment asks for traces. Raises TracingError for a wrong variable."""
+    wanted = _value("OTEL_TRACES_EXPORTER") != "none" and any(map(_value, ("OTEL_TRACES_EXPORTER", *_ENDPOINTS)))
+    if not wanted or _value("OTEL_SDK_DISABLED").lower() == "true":
+        return False
+    for names, pattern, meaning in _ALLOWED:
+        name = next(filter(_value, names), None)
+        if name and not re.fullmatch(pattern, _value(name)):
+            raise TracingError(f"{name} is {_value(name)!r}; it must be {meaning}")
+    return True
 
 
 def _value(name: str) -> str:
     return os.environ.get(name, "").strip()
-
-
-def _is_url(text: str) -> bool:
-    url = urlsplit(text)
-    return url.scheme in ("http", "https") and bool(url.hostname)

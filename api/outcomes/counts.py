@@ -1,7 +1,6 @@
-"""Who was assigned, and of whom a prediction was stored: what gets lost in between must not hit one variant alone."""
+"""How many requests each variant was assigned, and of how many the prediction is stored."""
 
 from collections import Counter
-from collections.abc import Iterable
 from uuid import uuid4
 
 from api.outcomes.records import PredictionRecord
@@ -10,52 +9,50 @@ from api.outcomes.store import Assignments
 _Key = tuple[str, str]  # split, variant
 
 
-class Ledger:
-    """Counts of one run of a gateway. A prediction that waits to be stored is in none of them, so that whatever was
-    assigned and not stored is lost: the request failed, the buffer was full, or the database refused the prediction.
+class Counts:
+    """Requests of one run of a gateway, by split and variant.
+
+    A request is lost when it was assigned and its prediction is not stored: it failed, the buffer was full, or the
+    database refused it. A prediction in the buffer is neither stored nor lost yet, so its request is left out of both
+    counts until that is decided.
     """
 
     def __init__(self) -> None:
         self._run = uuid4().hex
         self._assigned: Counter[_Key] = Counter()
-        self._waiting: Counter[_Key] = Counter()
+        self._buffered: Counter[_Key] = Counter()
         self._stored: Counter[_Key] = Counter()
-        self._noted: dict[_Key, Assignments] = {}
+        self._written: list[Assignments] = []
 
     def assign(self, split_id: str, variant: str) -> None:
-        """A request was assigned by the split and is done with, answered or not."""
+        """Count a request that the split assigned and that is over, answered or not."""
         self._assigned[split_id, variant] += 1
 
-    def enter(self, prediction: PredictionRecord) -> None:
+    def buffer(self, prediction: PredictionRecord) -> None:
         """Its prediction waits to be stored."""
-        for key in _keys(prediction):
-            self._waiting[key] += 1
+        self._buffered.update(_keys(prediction))
 
-    def leave(self, prediction: PredictionRecord, *, stored: bool) -> None:
-        """It waits no longer."""
-        for key in _keys(prediction):
-            self._waiting[key] -= 1
-            self._stored[key] += stored
+    def unbuffer(self, prediction: PredictionRecord, *, stored: bool) -> None:
+        """Its prediction no longer waits."""
+        self._buffered.subtract(_keys(prediction))
+        if stored:
+            self._stored.update(_keys(prediction))
 
     def due(self) -> list[Assignments]:
-        """What has changed since it was noted."""
-        counts = {
-            key: Assignments(self._run, *key, assigned - self._waiting[key], self._stored[key])
+        """All counts, or nothing when they are as they were last written."""
+        counts = [
+            Assignments(self._run, *key, assigned - self._buffered[key], self._stored[key])
             for key, assigned in self._assigned.items()
-        }
-        return [count for key, count in counts.items() if self._noted.get(key) != count]
+        ]
+        return counts if counts != self._written else []
 
-    def note(self, counts: Iterable[Assignments]) -> None:
-        """The database has these."""
-        self._noted.update({(count.split, count.variant): count for count in counts})
-
-    def note_none(self) -> None:
-        """The database may have lost what it had."""
-        self._noted.clear()
+    def wrote(self, counts: list[Assignments]) -> None:
+        """The database has these; with none, it may have lost what it had."""
+        self._written = counts
 
 
 def _keys(prediction: PredictionRecord) -> list[_Key]:
-    """One key, or none when the split has not assigned it."""
+    """One key, or none for a prediction that no split assigned."""
     if prediction.forced or prediction.split is None or prediction.variant is None:
         return []
     return [(prediction.split, prediction.variant)]

@@ -1,8 +1,9 @@
 """What is written to the outcome database and looked up in it, one transaction each."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from api.errors import UnknownExperiment
 from api.outcomes.database import SchemaError
 from api.outcomes.ids import lowest_id
-from api.outcomes.records import PredictionRecord
+from api.outcomes.migrate import migrate
+from api.outcomes.records import FaceRecord, PredictionRecord
 from api.outcomes.tables import assignments, faces, feedback, predictions, splits
 
 # What a database that is down, slow, full, not yet migrated, or none at all raises.
@@ -26,43 +28,49 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """How an experiment divides its traffic. id: its split_id; weights: by variant, in any unit; first_seen: aware."""
+    """How an experiment divides its traffic."""
 
+    # The experiment's split_id.
     id: str
     experiment: str
     control: str
+    # By variant, in any unit.
     weights: Mapping[str, float]
+    # Aware.
     first_seen: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Assignments:
-    """Requests that one run of a gateway assigned by a split to a variant, and how many of them are stored."""
+    """Requests that one run of a gateway assigned by a split to a variant."""
 
     run: str
     split: str
     variant: str
     assigned: int
+    # How many of them have a prediction in the database.
     stored: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPrediction:
-    """What feedback needs to know. emotions: as predicted, face by face."""
+    """What feedback needs to know."""
 
     id: str
     experiment: str | None
     variant: str | None
     classes: tuple[str, ...]
+    # As predicted, face by face.
     emotions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One person's word on one face. emotion: None when only right or wrong was said."""
+    """One person's word on one face."""
 
     prediction_id: str
     face: int
+    # None when only right or wrong was said.
     emotion: str | None
     correct: bool
     received_at: datetime
@@ -76,63 +84,58 @@ class OutcomeStore:
         # Their transactions take no lock that a writer would wait for.
         self.readers = engine.execution_options(reads_only=True)
 
-    async def add(self, batch: Sequence[PredictionRecord], changed: Iterable[Split] = ()) -> None:
-        """Write predictions and splits. Those that are there already stay as they are: a batch may be repeated."""
-        async with self.engine.begin() as connection:
-            noted = [asdict(split) for split in changed]
-            if noted:
-                await connection.execute(_insert(connection, splits).on_conflict_do_nothing(), noted)
-            if batch:
-                await connection.execute(
-                    _insert(connection, predictions).on_conflict_do_nothing(), list(map(_row, batch))
-                )
-            rows = [row for prediction in batch for row in _face_rows(prediction)]
-            if rows:
-                await connection.execute(_insert(connection, faces).on_conflict_do_nothing(), rows)
+    async def migrate(self) -> None:
+        """Upgrade the tables to those of this code."""
+        # A thread, because Alembic knows no event loop.
+        await asyncio.to_thread(migrate, self.engine.url)
 
-    async def put_assignments(self, counts: Sequence[Assignments]) -> None:
+    async def add(self, batch: Sequence[PredictionRecord]) -> None:
+        """Write predictions. Those that are there already stay as they are: a batch may be repeated."""
+        rows = [_row(prediction, faces=len(prediction.faces)) for prediction in batch]
+        of_faces = [
+            _row(face, prediction_id=prediction.id, face=index)
+            for prediction in batch
+            for index, face in enumerate(prediction.faces)
+        ]
+        async with self.engine.begin() as connection:
+            await _add(connection, predictions, rows)
+            await _add(connection, faces, of_faces)
+
+    async def add_splits(self, changed: Iterable[Split]) -> None:
+        """Write splits. The first one to see a split tells when that was."""
+        async with self.engine.begin() as connection:
+            await _add(connection, splits, [asdict(split) for split in changed])
+
+    async def put_assignments(self, counts: Iterable[Assignments]) -> None:
         """Write absolute counts; the last ones of a run, split and variant win."""
-        async with self.engine.begin() as connection:
-            statement = _insert(connection, assignments)
-            changed = {name: statement.excluded[name] for name in ("assigned", "stored")}
-            await connection.execute(
-                statement.on_conflict_do_update(index_elements=["run", "split", "variant"], set_=changed),
-                [asdict(count) for count in counts],
-            )
-
-    async def find(self, prediction_id: str) -> StoredPrediction | None:
-        async with self.readers.connect() as connection:
-            found = (
-                await connection.execute(
-                    select(predictions.c.experiment, predictions.c.variant, predictions.c.classes).where(
-                        predictions.c.id == prediction_id
-                    )
-                )
-            ).one_or_none()
-            if found is None:
-                return None
-            emotions = await connection.scalars(
-                select(faces.c.emotion).where(faces.c.prediction_id == prediction_id).order_by(faces.c.face)
-            )
-            return StoredPrediction(
-                prediction_id, found.experiment, found.variant, tuple(found.classes), tuple(emotions)
-            )
+        await self._put(assignments, [asdict(count) for count in counts])
 
     async def put_feedback(self, given: Feedback) -> None:
         """The last one for a face wins. Raises IntegrityError when the prediction is gone."""
-        values = {
-            "prediction_id": given.prediction_id,
-            "face": given.face,
-            "emotion": given.emotion,
-            "correct": given.correct,
-            "received_at": given.received_at,
-        }
+        await self._put(feedback, [asdict(given)])
+
+    async def _put(self, table: Table, rows: list[dict[str, Any]]) -> None:
         async with self.engine.begin() as connection:
-            statement = _insert(connection, feedback).values(values)
-            changed = {name: statement.excluded[name] for name in ("emotion", "correct", "received_at")}
+            statement = _insert(connection, table)
+            changed = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
             await connection.execute(
-                statement.on_conflict_do_update(index_elements=["prediction_id", "face"], set_=changed)
+                statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed), rows
             )
+
+    async def find(self, prediction_id: str) -> StoredPrediction | None:
+        query = (
+            select(predictions.c.experiment, predictions.c.variant, predictions.c.classes, faces.c.emotion)
+            .select_from(predictions.outerjoin(faces))
+            .where(predictions.c.id == prediction_id)
+            .order_by(faces.c.face)
+        )
+        async with self.readers.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            return None
+        experiment, variant, classes, _ = rows[0]
+        emotions = tuple(row.emotion for row in rows if row.emotion is not None)
+        return StoredPrediction(prediction_id, experiment, variant, tuple(classes), emotions)
 
     async def prune(self, before: datetime) -> int:
         """Delete predictions made before this moment with all that belongs to them; returns how many they were."""
@@ -169,37 +172,16 @@ class OutcomeStore:
         return max(found, key=lambda split: (split.id == present, max(split.first_seen, last.get(split.id, _NEVER))))
 
 
+async def _add(connection: AsyncConnection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        await connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
 def _insert(connection: AsyncConnection, table: Table) -> Any:
     # Both have ON CONFLICT in the same words, but SQLAlchemy keeps it out of the common insert().
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
-def _row(prediction: PredictionRecord) -> dict[str, Any]:
-    return {
-        "id": prediction.id,
-        "created_at": prediction.created_at,
-        "experiment": prediction.experiment,
-        "variant": prediction.variant,
-        "split": prediction.split,
-        "fallback": prediction.fallback,
-        "forced": prediction.forced,
-        "model": prediction.model,
-        "version": prediction.version,
-        "subject": prediction.subject,
-        "classes": list(prediction.classes),
-        "faces": len(prediction.faces),
-        "latency_ms": prediction.latency_ms,
-    }
-
-
-def _face_rows(prediction: PredictionRecord) -> list[dict[str, Any]]:
-    return [
-        {
-            "prediction_id": prediction.id,
-            "face": index,
-            "emotion": face.emotion,
-            "confidence": face.confidence,
-            "probabilities": list(face.probabilities),
-        }
-        for index, face in enumerate(prediction.faces)
-    ]
+def _row(record: PredictionRecord | FaceRecord, **others: Any) -> dict[str, Any]:
+    """Its fields as they are: asdict() copies what is in them, and holds the event loop ten times as long."""
+    return {field.name: getattr(record, field.name) for field in fields(record)} | others

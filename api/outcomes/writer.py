@@ -1,250 +1,238 @@
-"""Writes predictions behind the answer: a bounded buffer, and one task that empties it in batches."""
+"""Writes predictions, splits and counts behind the answer: a bounded buffer, and one task that empties it."""
 
 import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from api.errors import OutcomesUnavailable
+from api.experiments.config import Experiment
 from api.observe.metrics import Metrics
-from api.outcomes.counts import Ledger
+from api.outcomes.counts import Counts
 from api.outcomes.records import PredictionRecord
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore, Split
+from api.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _BATCH_ROWS = 500
-# Between the batches of a backlog, for requests: making up its rows holds the event loop.
+# Between the batches of a backlog, so that requests get their turn: making up rows holds the event loop.
 _PAUSE_S = 0.02
 _ATTEMPT_TIMEOUT_S = 20
-_FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 30
 
 
 class OutcomeWriter:
-    """An OutcomeSink. A database that is slow, full or dead costs outcomes, which are counted, and never an answer.
+    """The outcomes of one gateway. No method but run() waits for the database, unless it says so.
 
-    The buffer's limit is in rows, one for a prediction and one for each face: photos of crowds must not fill the
-    memory. When it is full, new predictions are lost and those in it are kept.
+    A database that is slow, full or dead costs outcomes, which are counted, and never an answer. The buffer's limit is
+    in rows, one for a prediction and one for each face, so that photos of crowds do not fill the memory. When it is
+    full, new predictions are lost and those in it are kept.
     """
 
-    def __init__(
-        self,
-        store: OutcomeStore,
-        metrics: Metrics,
-        *,
-        migrate: Callable[[], Awaitable[None]],
-        secret: bytes,
-        capacity: int,
-        flush_s: float,
-    ) -> None:
-        """migrate: makes the tables, again after any failure. secret: key of the hash that stands for a subject.
-
-        capacity: rows; flush_s: seconds that a prediction waits at most before it is written.
-        """
-        self._store = store
-        self._metrics = metrics
-        self._migrate = migrate
-        self._secret = secret
-        self._capacity = capacity
-        self._flush_s = flush_s
-        self._pending: dict[str, PredictionRecord] = {}
-        self._splits: dict[str, Split] = {}
-        self._noted: dict[str, Split] = {}
-        self._ledger = Ledger()
+    def __init__(self, settings: Settings, metrics: Metrics, store: OutcomeStore) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.store = store
+        self._key = _subject_key(settings)
+        # Predictions that are not written yet, by id, and how many rows they make.
+        self._buffer: dict[str, PredictionRecord] = {}
         self._rows = 0
+        # All splits that were registered, by id, and how many of them the database has.
+        self._splits: dict[str, Split] = {}
+        self._splits_written = 0
+        self._counts = Counts()
         self._migrated = False
+        # Attempts that failed since the last one that did not.
         self._failures = 0
-        self._closing = asyncio.Event()
-        # Set at first, so that the tables are made at start-up.
+        # Set when the next attempt is not to wait for the flush; at first, so that the tables are made at start-up.
         self._due = asyncio.Event()
         self._due.set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._attempt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._run(), name="outcome writer")
+        # Set after the present attempt, and replaced by a new one.
+        self._attempted = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def register_split(self, experiment: Experiment) -> None:
+        """Take note of how an experiment divides its traffic; it is written at the next flush. Never raises.
+
+        Any thread may call it, before run() too. Only the first call for a split has an effect.
+        """
+        weights = dict(zip(experiment.variant_names, experiment.buckets, strict=True))
+        split = Split(experiment.split_id, experiment.name, experiment.control, weights, datetime.now(UTC))
+        self._splits.setdefault(split.id, split)
+
+    def count_assigned(self, experiment: Experiment, variant: str) -> None:
+        """Count a request that was assigned by the split and is over, answered or not. Call it before record()."""
+        self._counts.assign(experiment.split_id, variant)
 
     def record(self, prediction: PredictionRecord) -> None:
-        """Keep a prediction for the next batch, or count it as lost when the buffer is full."""
+        """Keep a prediction for the next batch, or count it as lost when the buffer is full. Never raises."""
         rows = _rows(prediction)
-        if self._rows + rows > self._capacity:
-            self._metrics.count_lost_outcome("overflow")
+        if self._rows + rows > self.settings.outcome_buffer:
+            self.metrics.count_lost_outcome("overflow")
             return
         self._rows += rows
-        self._pending[prediction.id] = replace(prediction, subject=self._hash(prediction.subject))
-        self._ledger.enter(prediction)
-        self._metrics.set_buffered_outcomes(len(self._pending))
-        self._schedule()
-
-    def count_assigned(self, split_id: str, variant: str) -> None:
-        """A request was assigned by the split and is done with, answered or not. Call it before record()."""
-        self._ledger.assign(split_id, variant)
-        self._schedule()
-
-    def note_split(self, split_id: str, experiment: str, control: str, weights: Mapping[str, float]) -> None:
-        """Tell the database how an experiment divides its traffic. Never blocks and never raises.
-
-        Only the first call for a split costs anything.
-        """
-        if split_id not in self._noted:
-            split = Split(split_id, experiment, control, dict(weights), datetime.now(UTC))
-            self._noted[split_id] = self._splits[split_id] = split
+        self._buffer[prediction.id] = replace(prediction, subject=self._hash(prediction.subject))
+        self._counts.buffer(prediction)
+        self.metrics.set_buffered_outcomes(len(self._buffer))
+        if self._rows >= _BATCH_ROWS:
             self._due.set()
 
-    async def settled(self, prediction_id: str | None = None) -> None:
-        """Return when this prediction is not, or no longer, waiting to be written; without one, when no split is.
+    async def ready(self) -> None:
+        """Wait until the tables and the registered splits are there.
 
-        Raises OutcomesUnavailable when they wait and the database fails. That it fails says nothing about a prediction
-        that does not wait: then the database must be asked.
+        Raises OutcomesUnavailable when the database fails.
         """
-        while not self._migrated or prediction_id in self._pending or (prediction_id is None and self._splits):
-            if self._failures or self._task.done():
-                if prediction_id is not None and prediction_id not in self._pending:
-                    return
-                raise OutcomesUnavailable("Outcomes cannot be stored at the moment.")
-            self._due.set()
-            await asyncio.shield(self._attempt)
+        await self._until(lambda: self._migrated and self._splits_written == len(self._splits))
 
-    async def close(self, timeout_s: float) -> None:
-        """Write what is left for so many seconds at most; what then remains is lost."""
-        self._closing.set()
+    async def written(self, prediction_id: str) -> None:
+        """Wait until this prediction is not, or no longer, in the buffer.
+
+        Raises OutcomesUnavailable when it is and the database fails. For any other it returns all the same: only the
+        database can say what it has.
+        """
+        await self._until(lambda: prediction_id not in self._buffer and (self._migrated or self._failures > 0))
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether anything is left to write."""
+        return bool(self._buffer or self._splits_written < len(self._splits) or self._counts.due())
+
+    async def run(self) -> None:
+        """Write until stop() is called, and then until all is written or the database fails."""
+        last = False
+        while not (last and (self._failures or not self.unwritten)):
+            await self._pause()
+            # Read before the attempt, so that there is one after stop().
+            last = self._stopping.is_set()
+            self._due.clear()
+            await self._attempt()
+            self._attempted.set()
+            self._attempted = asyncio.Event()
+
+    def stop(self) -> None:
+        """Make run() write what is left and end."""
+        self._stopping.set()
         self._due.set()
-        _, unfinished = await asyncio.wait([self._task], timeout=timeout_s)
-        if unfinished:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=timeout_s)
-        if self._timer:
-            self._timer.cancel()
-        if self._pending:
-            logger.error("%d predictions are lost: the database did not take them in time", len(self._pending))
-            self._metrics.count_lost_outcome("shutdown", len(self._pending))
-        self._pending.clear()
-        self._metrics.set_buffered_outcomes(0)
+
+    def give_up(self) -> None:
+        """Count what is left as lost."""
+        if self._buffer:
+            logger.error("%d predictions are lost: the database did not take them in time", len(self._buffer))
+            self.metrics.count_lost_outcome("shutdown", len(self._buffer))
+        self._buffer.clear()
+        self.metrics.set_buffered_outcomes(0)
 
     def _hash(self, subject: str | None) -> str | None:
         if subject is None:
             return None
-        return hmac.digest(self._secret, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
+        return hmac.digest(self._key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
 
-    def _schedule(self) -> None:
-        if self._rows >= _BATCH_ROWS or (self._closing.is_set() and self._unwritten()):
+    async def _until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            if self._failures or self._stopping.is_set():
+                raise OutcomesUnavailable("Outcomes cannot be stored at the moment.")
             self._due.set()
-        elif self._timer is None and self._unwritten():
-            self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._due.set)
+            await self._attempted.wait()
 
-    def _unwritten(self) -> bool:
-        return bool(self._pending or self._splits or self._ledger.due())
+    async def _pause(self) -> None:
+        """Wait until it is time for the next attempt."""
+        if self._stopping.is_set():
+            return
+        event, seconds = self._due, self.settings.outcome_flush_s
+        if self._failures:
+            event, seconds = self._stopping, retry_s(self._failures)
+        elif self._rows >= _BATCH_ROWS:
+            event, seconds = self._stopping, _PAUSE_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
-    async def _run(self) -> None:
-        stopping = False
-        while not (stopping and (self._failures or not self._unwritten())):
-            if not self._failures:
-                await self._due.wait()
-            # Read before the attempt: after close() there is always one more.
-            stopping = self._closing.is_set()
-            self._due.clear()
-            if self._timer:
-                self._timer.cancel()
-                self._timer = None
-            try:
-                await self._try()
-            finally:
-                attempt, self._attempt = self._attempt, asyncio.get_running_loop().create_future()
-                attempt.set_result(None)
-            if self._failures:
-                await self._back_off()
-            else:
-                self._schedule()
-                if self._rows >= _BATCH_ROWS and not self._closing.is_set():
-                    await asyncio.sleep(_PAUSE_S)
+    async def _attempt(self) -> None:
+        try:
+            async with asyncio.timeout(_ATTEMPT_TIMEOUT_S):
+                if not self._migrated:
+                    await self.store.migrate()
+                    self._migrated = True
+                splits = list(self._splits.values())
+                if len(splits) > self._splits_written:
+                    await self.store.add_splits(splits)
+                    self._splits_written = len(splits)
+                await self._write(self._next_batch())
+                if counts := self._counts.due():
+                    await self.store.put_assignments(counts)
+                    self._counts.wrote(counts)
+        except Exception as error:
+            self._failures += 1
+            # The tables may be gone with the database that had them.
+            self._migrated, self._splits_written = False, 0
+            self._counts.wrote([])
+            if not isinstance(error, DATABASE_ERRORS):
+                logger.exception("unexpected error while outcomes were written")
+            elif self._failures == 1:
+                logger.warning("outcomes are buffered, because the database fails: %s", _first_line(error))
+            self.metrics.count_outcome_failure()
+            return
+        if self._failures:
+            logger.info("the database takes outcomes again")
+            self._failures = 0
+        self.metrics.set_buffered_outcomes(len(self._buffer))
 
     def _next_batch(self) -> list[PredictionRecord]:
-        """The oldest predictions that wait, at least one of them, and no more than so many rows."""
+        """The oldest predictions of the buffer: as many as make a batch, and one at least."""
         batch: list[PredictionRecord] = []
         rows = 0
-        for prediction in self._pending.values():
+        for prediction in self._buffer.values():
             rows += _rows(prediction)
             if batch and rows > _BATCH_ROWS:
                 break
             batch.append(prediction)
         return batch
 
-    def _forget(self, prediction: PredictionRecord, *, stored: bool) -> None:
-        if self._pending.pop(prediction.id, None) is not None:
-            self._rows -= _rows(prediction)
-            self._ledger.leave(prediction, stored=stored)
-
-    async def _try(self) -> None:
-        batch = self._next_batch()
-        changed = dict(self._splits)
+    async def _write(self, batch: Sequence[PredictionRecord]) -> None:
+        if not batch:
+            return
+        stored = True
         try:
-            async with asyncio.timeout(_ATTEMPT_TIMEOUT_S):
-                if not self._migrated:
-                    await self._migrate()
-                    self._migrated = True
-                await self._write(batch, list(changed.values()))
+            await self.store.add(batch)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            if len(batch) > 1:
+                # One row that the database will never take must not hold up the others for ever.
                 for prediction in batch:
-                    self._forget(prediction, stored=True)
-                if counts := self._ledger.due():
-                    await self._store.put_assignments(counts)
-                    self._ledger.note(counts)
-        except Exception as error:
-            self._failures += 1
-            # The tables may be gone with the database that had them.
-            self._migrated = False
-            self._splits = dict(self._noted)
-            self._ledger.note_none()
-            if not isinstance(error, DATABASE_ERRORS):
-                logger.exception("unexpected error while outcomes were written")
-            elif self._failures == 1:
-                logger.warning("outcomes are buffered, for the database fails: %s", _first_line(error))
-            self._metrics.count_outcome_failure()
-            return
-        if self._failures:
-            logger.info("the database takes outcomes again")
-            self._failures = 0
-        for split_id in changed:
-            del self._splits[split_id]
-        self._metrics.set_buffered_outcomes(len(self._pending))
+                    await self._write([prediction])
+                return
+            logger.error("prediction %s is lost: the database refuses it", batch[0].id, exc_info=error)
+            self.metrics.count_lost_outcome("refused")
+            stored = False
+        self.metrics.count_written_outcomes(len(batch) * stored)
+        for prediction in batch:
+            if self._buffer.pop(prediction.id, None) is not None:
+                self._rows -= _rows(prediction)
+                self._counts.unbuffer(prediction, stored=stored)
 
-    async def _write(self, batch: list[PredictionRecord], changed: list[Split]) -> None:
-        try:
-            await self._store.add(batch, changed)
-            written = len(batch)
-        except Exception as error:
-            if not _is_refusal(error):
-                raise
-            # One row that the database will never take must not hold up the others for ever.
-            written = 0
-            for prediction in batch:
-                written += await self._write_alone(prediction)
-            await self._store.add([], changed)
-        self._metrics.count_written_outcomes(written)
 
-    async def _write_alone(self, prediction: PredictionRecord) -> bool:
-        try:
-            await self._store.add([prediction])
-        except Exception as error:
-            if not _is_refusal(error):
-                raise
-            logger.error("prediction %s is lost: the database refuses it", prediction.id, exc_info=error)
-            self._metrics.count_lost_outcome("refused")
-            # Now, for the rest of the batch may have to be tried again.
-            self._forget(prediction, stored=False)
-            return False
-        return True
+def retry_s(failures: int) -> float:
+    """How long to wait after so many failed attempts in a row, in seconds: twice as long each time, up to a limit."""
+    return min(_LONGEST_RETRY_S, 0.25 * 2.0 ** min(failures, 10))
 
-    async def _back_off(self) -> None:
-        delay = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2 ** (self._failures - 1))
-        try:
-            async with asyncio.timeout(delay):
-                await self._closing.wait()
-        except TimeoutError:
-            return
+
+def _subject_key(settings: Settings) -> bytes:
+    if settings.subject_secret is not None:
+        return settings.subject_secret.get_secret_value().encode()
+    logger.warning(
+        "EMOTION_SUBJECT_SECRET is not set: subjects are hashed with a random key, so that no other process, nor this "
+        "one after a restart, recognises them"
+    )
+    return secrets.token_bytes(32)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Which variant of an experiment is better.
+"""Which variant of an experiment is better. docs/experiments.md derives what is computed here.
 
 counts        predictions and feedback, counted by variant
 proportions   intervals and tests at one look
@@ -7,7 +7,5 @@ split_check   whether the split is as it should be
 advice        what to do
 report        all of it together
 schema        its JSON
-html          its page
-plots         the plots on that
-__main__      python -m api.reports
+__main__      python -m api.reports: its tables
 """

@@ -1,15 +1,10 @@
 """What a report counts, summed up by the database: no row of a prediction leaves it.
 
-Only what was assigned under the present split counts: shares, traffic and faces differ from one split to the next, and
-pooling them would show differences that no variant makes (Simpson 1951, "The interpretation of interaction in
-contingency tables", JRSS B 13:238-241). A forced request was not assigned by the split, so it counts nowhere. A request
-that fell back was answered by the control's model: it counts for the variant that it was assigned to among requests,
-fallbacks, activity and latency (its subject did wait that long), nowhere else.
+docs/experiments.md says which request counts where, and why.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, false, func, select
@@ -17,48 +12,51 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from api.outcomes.store import Split
 from api.outcomes.tables import assignments, faces, feedback, predictions
-from api.reports.proportions import Activity, Proportion
+from api.reports.proportions import Proportion
 
 QUANTILES = (0.5, 0.95, 0.99)
 
-# Who or what the split assigns: a subject, or a request that names none.
+# Whom or what the split assigns: a subject, or a request that names none.
 _UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
+_VARIANT = predictions.c.variant
+_WITH_FACES = predictions.join(faces)
+_WITH_FEEDBACK = _WITH_FACES.join(feedback)
 
 
 @dataclass(slots=True)
 class Tally:
-    """One variant. activity: of subjects (a request without one is one of its own); of them fell_back had a fallback
-    and answered a face from the variant itself. assigned: requests by the gateways' count; lost: those of them that
-    failed or are not stored.
+    """The counts of one variant. A unit is a subject, or a request without one."""
 
-    answers: requests by (model, version); emotions: faces by predicted emotion; latency_ms: by quantile; accuracy: over
-    faces with feedback in clusters by unit, None without any; confusion: faces by (true, predicted) emotion, where the
-    feedback names the true one.
-    """
-
+    # Requests by the gateways' own count; those of them that failed or are not stored.
     assigned: int = 0
     lost: int = 0
+    # Requests that are stored; those of them that the control answered.
     requests: int = 0
     fallbacks: int = 0
+    # Units; those with a fallback; those to whom the variant itself answered with a face.
+    units: int = 0
     fell_back: int = 0
     answered: int = 0
-    activity: Activity = field(default_factory=lambda: Activity(0, 0, 0))
     faces: int = 0
+    # Requests by the (model, version) that answered.
     answers: dict[tuple[str, int], int] = field(default_factory=dict)
+    # Faces by predicted emotion.
     emotions: dict[str, int] = field(default_factory=dict)
+    # By quantile; empty without requests.
     latency_ms: dict[float, float] = field(default_factory=dict)
+    # Of faces with feedback, in clusters by unit. None without any.
     accuracy: Proportion | None = None
+    # Faces by (true, predicted) emotion, where the feedback names the true one.
     confusion: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """variants: by name, in the split's order; classes: the names of the model's; elsewhere: requests of the same
-    experiment that other splits assigned.
-    """
-
+    # By name, in the split's order.
     variants: Mapping[str, Tally]
+    # The names of the model's classes, in its order.
     classes: tuple[str, ...]
+    # Requests of the same experiment that other splits assigned.
     elsewhere: int
 
 
@@ -67,120 +65,80 @@ async def tally(engine: AsyncEngine, split: Split) -> Tallies:
     async with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             await connection.execution_options(isolation_level="REPEATABLE READ")
-        return await _Reader(connection, split).read()
+        return await _read(connection, split)
 
 
-class _Reader:
-    def __init__(self, connection: AsyncConnection, split: Split) -> None:
-        self._connection = connection
-        self._split = split
-        self._of_all_splits = and_(predictions.c.experiment == split.experiment, predictions.c.forced == false())
-        self._assigned = and_(self._of_all_splits, predictions.c.split == split.id)
-        self._own = and_(self._assigned, predictions.c.fallback == false())
+async def _read(connection: AsyncConnection, split: Split) -> Tallies:
+    tallies = {name: Tally() for name in split.weights}
+    of_all_splits = and_(predictions.c.experiment == split.experiment, predictions.c.forced == false())
+    assigned = and_(of_all_splits, predictions.c.split == split.id)
+    own = and_(assigned, predictions.c.fallback == false())
 
-    async def read(self) -> Tallies:
-        tallies = {name: Tally() for name in self._split.weights}
-        answered = and_(predictions.c.faces > 0, predictions.c.fallback == false())
-        counts = (
-            func.count().label("requests"),
-            func.sum(case((predictions.c.fallback, 1), else_=0)).label("fallbacks"),
-            func.count(case((predictions.c.fallback, _UNIT)).distinct()).label("fell_back"),
-            func.count(case((answered, _UNIT)).distinct()).label("answered"),
-        )
-        for row in await self._rows(self._assigned, *counts):
-            one = tallies[row.variant]
-            one.requests, one.fallbacks = row.requests, row.fallbacks
-            one.fell_back, one.answered = row.fell_back, row.answered
-        for row in await self._connection.execute(_assigned(self._split.id)):
-            one = tallies[row.variant]
-            one.assigned, one.lost = int(row.assigned), int(row.assigned - row.stored)
-        for row in await self._connection.execute(_activity(self._assigned)):
-            tallies[row.variant].activity = Activity(*map(int, row[1:]))
-        by_version = (predictions.c.model, predictions.c.version)
-        for row in await self._rows(
-            self._own,
-            func.count().label("requests"),
-            func.sum(predictions.c.faces).label("faces"),
-            by=by_version,
-        ):
-            one = tallies[row.variant]
-            one.answers[row.model, row.version] = row.requests
-            one.faces += row.faces
-        await self._read_faces(tallies)
-        for name, one in tallies.items():
-            one.latency_ms = await self._latency(name, one.requests)
-        return Tallies(tallies, await self._classes(), await self._elsewhere())
+    async def each(query: Select[Any]) -> Iterable[tuple[Tally, Any]]:
+        """Every row, with the tally of the variant that its first column names."""
+        return [(tallies[row[0]], row[1:]) for row in await connection.execute(query)]
 
-    async def _read_faces(self, tallies: Mapping[str, Tally]) -> None:
-        with_faces = predictions.join(faces)
-        for row in await self._rows(self._own, func.count().label("faces"), by=(faces.c.emotion,), of=with_faces):
-            tallies[row.variant].emotions[row.emotion] = row.faces
-        with_feedback = with_faces.join(feedback)
-        named = and_(self._own, feedback.c.emotion.is_not(None))
-        pair = (feedback.c.emotion.label("truth"), faces.c.emotion.label("predicted"))
-        for row in await self._rows(named, func.count().label("faces"), by=pair, of=with_feedback):
-            tallies[row.variant].confusion[row.truth, row.predicted] = row.faces
-        for row in await self._connection.execute(_clusters(self._own)):
-            tallies[row.variant].accuracy = Proportion(*map(int, row[1:]))
+    for one, row in await each(_requests(assigned)):
+        one.requests, one.fallbacks, one.units, one.fell_back, one.answered = row
+    for one, (requests, stored) in await each(_assigned(split.id)):
+        one.assigned, one.lost = int(requests), int(requests - stored)
+    for one, row in await each(_latencies(assigned)):
+        one.latency_ms = dict(zip(QUANTILES, row, strict=True))
+    for one, (model, version, requests, count) in await each(_answers(own)):
+        one.answers[model, version] = requests
+        one.faces += count
+    for one, (emotion, count) in await each(_faces(_WITH_FACES, own, faces.c.emotion)):
+        one.emotions[emotion] = count
+    named = and_(own, feedback.c.emotion.is_not(None))
+    for one, (truth, guess, count) in await each(_faces(_WITH_FEEDBACK, named, feedback.c.emotion, faces.c.emotion)):
+        one.confusion[truth, guess] = count
+    for one, row in await each(_clusters(own)):
+        one.accuracy = Proportion(*map(int, row))
+    newest = select(predictions.c.classes).where(own, predictions.c.faces > 0).order_by(predictions.c.created_at.desc())
+    classes = tuple(await connection.scalar(newest.limit(1)) or ())
+    others = select(func.count()).where(of_all_splits, predictions.c.split != split.id)
+    return Tallies(tallies, classes, (await connection.execute(others)).scalar_one())
 
-    async def _rows(
-        self, where: ColumnElement[bool], *columns: Any, by: Sequence[Any] = (), of: Any = predictions
-    ) -> Sequence[Any]:
-        query = select(predictions.c.variant, *by, *columns).select_from(of).where(where)
-        return (await self._connection.execute(query.group_by(predictions.c.variant, *by))).all()
 
-    async def _latency(self, variant: str, count: int) -> dict[float, float]:
-        """Nearest-rank quantiles, in milliseconds; SQLite has no function for them."""
-        ordered = (
-            select(predictions.c.latency_ms)
-            .where(self._assigned, predictions.c.variant == variant)
-            .order_by(predictions.c.latency_ms)
-            .limit(1)
-        )
-        found = {}
-        for quantile in QUANTILES if count else ():
-            found[quantile] = float(
-                (await self._connection.execute(ordered.offset(ceil(quantile * count) - 1))).scalar_one()
-            )
-        return found
-
-    async def _elsewhere(self) -> int:
-        others = select(func.count()).where(self._of_all_splits, predictions.c.split != self._split.id)
-        return (await self._connection.execute(others)).scalar_one()
-
-    async def _classes(self) -> tuple[str, ...]:
-        newest = select(predictions.c.classes).where(self._own, predictions.c.faces > 0)
-        return tuple(await self._connection.scalar(newest.order_by(predictions.c.created_at.desc()).limit(1)) or ())
+def _requests(where: ColumnElement[bool]) -> Select[Any]:
+    answered = and_(predictions.c.faces > 0, predictions.c.fallback == false())
+    columns = (
+        func.count(),
+        func.sum(case((predictions.c.fallback, 1), else_=0)),
+        func.count(_UNIT.distinct()),
+        func.count(case((predictions.c.fallback, _UNIT)).distinct()),
+        func.count(case((answered, _UNIT)).distinct()),
+    )
+    return select(_VARIANT, *columns).where(where).group_by(_VARIANT)
 
 
 def _assigned(split_id: str) -> Select[Any]:
-    sums = (func.sum(assignments.c[name]).label(name) for name in ("assigned", "stored"))
-    query = select(assignments.c.variant, *sums).where(assignments.c.split == split_id)
-    return query.group_by(assignments.c.variant)
+    sums = (func.sum(assignments.c.assigned), func.sum(assignments.c.stored))
+    return select(assignments.c.variant, *sums).where(assignments.c.split == split_id).group_by(assignments.c.variant)
 
 
-def _activity(assigned: ColumnElement[bool]) -> Select[Any]:
-    """Columns after the variant as in Activity."""
-    units = (
-        select(predictions.c.variant, func.count().label("n"))
-        .where(assigned)
-        .group_by(predictions.c.variant, _UNIT)
-        .subquery()
-    )
-    n = units.c.n
-    return select(units.c.variant, func.count(), func.sum(n), func.sum(n * n)).group_by(units.c.variant)
+def _latencies(where: ColumnElement[bool]) -> Select[Any]:
+    """Nearest-rank quantiles, in milliseconds. SQLite has no function for them."""
+    rank = func.cume_dist().over(partition_by=_VARIANT, order_by=predictions.c.latency_ms)
+    ranked = select(_VARIANT, predictions.c.latency_ms, rank.label("rank")).where(where).subquery()
+    quantiles = (func.min(case((ranked.c.rank >= quantile, ranked.c.latency_ms))) for quantile in QUANTILES)
+    return select(ranked.c.variant, *quantiles).group_by(ranked.c.variant)
 
 
-def _clusters(own: ColumnElement[bool]) -> Select[Any]:
+def _answers(where: ColumnElement[bool]) -> Select[Any]:
+    by = (_VARIANT, predictions.c.model, predictions.c.version)
+    return select(*by, func.count(), func.sum(predictions.c.faces)).where(where).group_by(*by)
+
+
+def _faces(of: Any, where: ColumnElement[bool], *by: ColumnElement[str]) -> Select[Any]:
+    return select(_VARIANT, *by, func.count()).select_from(of).where(where).group_by(_VARIANT, *by)
+
+
+def _clusters(where: ColumnElement[bool]) -> Select[Any]:
     """Columns after the variant as in Proportion."""
-    correct = case((feedback.c.correct, 1), else_=0)
-    units = (
-        select(predictions.c.variant, func.count().label("n"), func.sum(correct).label("s"))
-        .select_from(predictions.join(faces).join(feedback))
-        .where(own)
-        .group_by(predictions.c.variant, _UNIT)
-        .subquery()
-    )
+    size, right = func.count().label("n"), func.sum(case((feedback.c.correct, 1), else_=0)).label("s")
+    by_unit = select(_VARIANT, size, right).select_from(_WITH_FEEDBACK).where(where).group_by(_VARIANT, _UNIT)
+    units = by_unit.subquery()
     n, s = units.c.n, units.c.s
     sums = (func.sum(n), func.sum(s), func.count(), func.sum(n * n), func.sum(s * s), func.sum(n * s))
     return select(units.c.variant, *sums).group_by(units.c.variant)

@@ -8,7 +8,7 @@ from api.outcomes.store import OutcomeStore, Split
 from api.reports import always_valid, proportions
 from api.reports.advice import decide
 from api.reports.counts import QUANTILES, Tally, tally
-from api.reports.proportions import Interval, Proportion
+from api.reports.proportions import Proportion
 from api.reports.schema import (
     Accuracy,
     Answers,
@@ -30,24 +30,30 @@ NOTES = [
     "interval and p_value hold for one look that was planned. The verdict rests on always_valid_p, a mixture "
     "sequential probability ratio test (Johari, Pekelis & Walsh 2022), which holds at every look.",
     "A request that fell back counts for the variant that it was assigned to in the split check, and not in its "
-    "accuracy or emotions: the control's model gave the answer. Its latency counts, for it includes the wait for the "
-    "variant. A variant that falls back where it would "
-    "have been wrong looks better than it is: mind its fallback_rate.",
+    "accuracy or emotions, because the control's model gave the answer. Its latency counts, because it includes the "
+    "wait for the variant. A variant that falls back where it would have been wrong looks better than it is: mind its "
+    "fallback_rate.",
     "Forced requests count nowhere, nor do those that were assigned by other weights: each change of the weights, of "
     "the variants or of their targets starts a new comparison, with its own chance of a false alarm.",
     "The split is broken where its sequential multinomial test says so (Lindon & Malek 2022; at 5 %, over all looks), "
     "or where requests get lost from one variant more than from the others: those that failed, and predictions that "
-    "are not stored. chi_square_p and activity_p (Welch 1951) hold for one look only and merely warn.",
+    "are not stored.",
 ]
 
 
 async def build_report(
     store: OutcomeStore, name: str, *, effect: float, power: float, present: str | None = None
 ) -> Report:
-    """effect: difference of accuracy worth finding, in (0, 0.5]; power: chance to find it, in (0, 1).
+    """The report of one experiment.
 
-    present: id of the split that it is about; the one used last when it is None or unknown. Raises UnknownExperiment,
-    or one of DATABASE_ERRORS.
+    Args:
+        effect: Difference of accuracy worth finding, in (0, 0.5].
+        power: Chance to find it, in (0, 1).
+        present: Id of the split that it is about; the one used last when it is None or unknown.
+
+    Raises:
+        UnknownExperiment: The database has none of that name.
+        DATABASE_ERRORS: One of them, when the database cannot be read.
     """
     split = await store.split(name, present)
     tallies = await tally(store.readers, split)
@@ -104,15 +110,12 @@ def _describe(name: str, one: Tally, split: Split, classes: Sequence[str]) -> Va
         feedback_rate=(accuracy.clusters if accuracy else 0) / one.answered if one.answered else None,
         subjects=accuracy.clusters if accuracy else 0,
         design_effect=round(accuracy.design_effect, 3) if accuracy else None,
-        accuracy=_accuracy(accuracy) if accuracy else None,
+        accuracy=Accuracy(value=accuracy.rate, **proportions.wilson(accuracy.rate, accuracy.effective)._asdict())
+        if accuracy
+        else None,
         macro_f1=macro_f1(confusion.counts),
         confusion=confusion,
     )
-
-
-def _accuracy(accuracy: Proportion) -> Accuracy:
-    interval = proportions.wilson(accuracy.rate, accuracy.effective)
-    return Accuracy(value=accuracy.rate, low=interval.low, high=interval.high)
 
 
 def _confusion(pairs: Mapping[tuple[str, str], int], classes: Sequence[str]) -> Confusion:
@@ -144,11 +147,11 @@ def _compare(
     if min(one.effective, control.effective) >= always_valid.LEAST_EFFECTIVE:
         variance = always_valid.variance_of_difference(one, control)
         always_p = always_valid.msprt_p(difference, variance)
-        always = _interval(always_valid.confidence_sequence(difference, variance, alpha_each))
+        always = IntervalOut(**always_valid.confidence_sequence(difference, variance, alpha_each)._asdict())
     return Comparison(
         variant=name,
         difference=difference,
-        interval=_interval(proportions.newcombe(*sides)),
+        interval=IntervalOut(**proportions.newcombe(*sides)._asdict()),
         p_value=proportions.two_proportion_p(*sides),
         always_valid_interval=always,
         always_valid_p=always_p,
@@ -161,17 +164,8 @@ def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: flo
     # Where the accuracy cannot rise so far, it can still fall.
     change = effect if control.rate + effect <= 1 else -effect
     ratio = control.effective / one.effective
-    independent = always_valid.sequential_sample_size(control.rate, change, ratio=ratio, power=power, alpha=alpha_each)
-    single, _ = proportions.sample_size(control.rate, change, ratio=ratio, power=power, alpha=alpha_each)
+    independent = always_valid.sample_size(control.rate, change, ratio=ratio, power=power, alpha=alpha_each)
     treated = ceil(independent * one.design_effect)
     controls = ceil(independent * ratio * control.design_effect)
-    return Needed(
-        variant=treated,
-        control=controls,
-        still=max(0, treated - one.n) + max(0, controls - control.n),
-        single_look=ceil(single * one.design_effect),
-    )
-
-
-def _interval(interval: Interval) -> IntervalOut:
-    return IntervalOut(low=interval.low, high=interval.high)
+    still = max(0, treated - one.n) + max(0, controls - control.n)
+    return Needed(variant=treated, control=controls, still=still)

@@ -51,7 +51,8 @@ class VariantReport(BaseModel):
     requests: int = Field(description="Assigned to it and stored, fallbacks included, forced ones not.")
     lost: int = Field(description="Assigned to it as well, but they failed or are not stored.")
     fallback_rate: Rate | None = Field(
-        description="Share of them that the control answered. They count in nothing below, for another model answered."
+        description="Share of them that the control answered. They count in nothing below, because the answer is "
+        "another model's."
     )
     answered_by: list[Answers] = Field(description="More than one version means that a label moved meanwhile.")
     faces: int
@@ -61,7 +62,7 @@ class VariantReport(BaseModel):
     feedback_rate: Rate | None = Field(description="Share of the subjects with a face who have feedback on one.")
     subjects: int = Field(description="Those whom they are of; a request without a subject counts as one.")
     design_effect: float | None = Field(
-        description="How many faces tell as much as one independent one, for those of a subject are alike."
+        description="How many faces tell as much as one independent one, because those of a subject are alike."
     )
     accuracy: Accuracy | None
     macro_f1: Rate | None = Field(description="Over the classes that occur; only from feedback that names the emotion.")
@@ -74,7 +75,6 @@ class Needed(BaseModel):
     variant: int = Field(description="Until the always-valid test finds the effect.")
     control: int
     still: int = Field(description="How many the two of them lack.")
-    single_look: int = Field(description="The variant's, if one looked only once, at the end.")
 
 
 class Comparison(BaseModel):
@@ -101,19 +101,13 @@ class SplitCheck(BaseModel):
     observed: dict[str, int] = Field(description="Subjects, and requests without one.")
     expected: dict[str, float]
     always_valid_p: PValue = Field(description="Valid at every look; up to 0.05 the split is broken.")
-    chi_square_p: PValue | None = Field(
-        description="Of a single look; below 0.01 it warns. Null where fewer than 10 are expected."
-    )
     assigned: dict[str, int] = Field(description="Requests, by the gateways' own count.")
     lost: dict[str, int] = Field(description="Those of them that failed or are not stored.")
     lost_p: PValue = Field(
         description="Of losses that hit all alike, valid at every look; up to 0.001, and from a difference of 0.1 % of "
         "the requests on, the split is broken."
     )
-    requests_per_subject: dict[str, float]
-    activity_p: PValue = Field(description="Of equally many requests per subject, at a single look; it only warns.")
     broken: bool
-    warnings: list[str] = Field(description="What tests of a single look say; none of them decides.")
 
 
 class Report(BaseModel):

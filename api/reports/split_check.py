@@ -1,9 +1,9 @@
 """Do the variants get what the weights give them, and does nothing get lost from one of them alone?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from api.outcomes.store import Split
-from api.reports import always_valid, proportions
+from api.reports import always_valid
 from api.reports.counts import Tally
 from api.reports.schema import SplitCheck
 
@@ -13,43 +13,39 @@ SPLIT_ALPHA = 0.05
 # hard to reach, and a part of the requests below which a loss cannot move an accuracy by more than a tenth of a point.
 LOST_ALPHA, LEAST_LOST = 0.001, 0.001
 
-# Tests of one look, which only warn.
-_SHARES_WARNING, _ACTIVITY_WARNING = 0.01, 0.001
-
 
 def check_split(split: Split, variants: Mapping[str, Tally], elsewhere: int) -> SplitCheck:
-    """variants: their tallies; elsewhere: requests of the experiment under other splits."""
-    observed = {name: one.activity.subjects for name, one in variants.items()}
+    """Hold the tallies of the variants against the split.
+
+    Args:
+        elsewhere: Requests of the experiment under other splits.
+    """
+    observed = {name: one.units for name, one in variants.items()}
     weights = [split.weights[name] for name in variants]
-    total = sum(observed.values())
-    found = SplitCheck(
+    assigned = {name: one.assigned for name, one in variants.items()}
+    lost = {name: one.lost for name, one in variants.items()}
+    shares_p = always_valid.split_p(list(observed.values()), weights)
+    lost_p = always_valid.lost_p(list(lost.values()), list(assigned.values()))
+    total = sum(observed.values()) / sum(weights)
+    return SplitCheck(
         id=split.id,
         since=split.first_seen,
         elsewhere=elsewhere,
         observed=observed,
-        expected={
-            name: round(total * weight / sum(weights), 1) for name, weight in zip(variants, weights, strict=True)
-        },
-        always_valid_p=always_valid.split_p(list(observed.values()), weights),
-        chi_square_p=always_valid.chi_square_p(list(observed.values()), weights),
-        assigned={name: one.assigned for name, one in variants.items()},
-        lost={name: one.lost for name, one in variants.items()},
-        lost_p=always_valid.lost_p(
-            [one.lost for one in variants.values()], [one.assigned for one in variants.values()]
-        ),
-        requests_per_subject={name: round(one.activity.mean, 3) for name, one in variants.items()},
-        activity_p=proportions.activity_p([one.activity for one in variants.values()]),
-        broken=False,
-        warnings=[],
+        expected={name: round(total * weight, 1) for name, weight in zip(variants, weights, strict=True)},
+        always_valid_p=shares_p,
+        assigned=assigned,
+        lost=lost,
+        lost_p=lost_p,
+        broken=shares_p <= SPLIT_ALPHA or _loses(lost_p, _lost_shares(lost, assigned)),
     )
-    broken = found.always_valid_p <= SPLIT_ALPHA or _loses(found)
-    return found.model_copy(update={"broken": broken, "warnings": list(_warnings(found))})
 
 
 def complaint(found: SplitCheck) -> str:
     """What is wrong with a broken split, and what to do."""
-    if _loses(found):
-        losses = ", ".join(f"{name} {_lost_share(found, name):.2%}" for name in found.lost)
+    shares = _lost_shares(found.lost, found.assigned)
+    if _loses(found.lost_p, shares):
+        losses = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
         return (
             f"Broken split: requests do not get lost from the variants alike ({losses} of those assigned failed or are "
             "not stored); find out why and trust no comparison until then."
@@ -63,24 +59,10 @@ def complaint(found: SplitCheck) -> str:
     )
 
 
-def _loses(found: SplitCheck) -> bool:
-    shares = [_lost_share(found, name) for name in found.lost if found.assigned[name]]
-    return found.lost_p <= LOST_ALPHA and max(shares) - min(shares) >= LEAST_LOST
+def _loses(lost_p: float, shares: Mapping[str, float]) -> bool:
+    return lost_p <= LOST_ALPHA and max(shares.values()) - min(shares.values()) >= LEAST_LOST
 
 
-def _lost_share(found: SplitCheck, name: str) -> float:
-    return found.lost[name] / found.assigned[name] if found.assigned[name] else 0.0
-
-
-def _warnings(found: SplitCheck) -> Iterator[str]:
-    if found.chi_square_p is not None and found.chi_square_p < _SHARES_WARNING:
-        yield (
-            f"The shares of subjects would be unlikely at a single look (chi-square, p {found.chi_square_p:.2g}); over "
-            "many looks that happens by chance, too."
-        )
-    if found.activity_p < _ACTIVITY_WARNING:
-        means = ", ".join(f"{name} {mean:.2f}" for name, mean in found.requests_per_subject.items())
-        yield (
-            f"Subjects of the variants do not send equally many requests ({means} each; p {found.activity_p:.2g} at a "
-            "single look): are some lost, or does a variant change how often people ask?"
-        )
+def _lost_shares(lost: Mapping[str, int], assigned: Mapping[str, int]) -> dict[str, float]:
+    """Of the requests of each variant that was assigned any."""
+    return {name: lost[name] / count for name, count in assigned.items() if count}

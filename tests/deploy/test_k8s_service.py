@@ -12,7 +12,7 @@ import yaml
 
 from api.app import create_app
 from api.experiments.config import parse
-from api.outcomes import feedback as outcomes
+from api.outcomes.lifespan import CLOSE_TIMEOUT_S
 from api.settings import Settings
 from scripts.prometheus_rule import RULES, prometheus_rule
 from tests.deploy.k8s_manifests import (
@@ -98,7 +98,7 @@ def test_the_gateway_has_the_time_that_its_end_may_take(
     found = settings(which, monkeypatch, tmp_path)
     assert found.drain_s > 0
     # Pruning, the last write and its last attempt, and the connections.
-    closing = 4 * outcomes._CLOSE_TIMEOUT_S
+    closing = 3 * CLOSE_TIMEOUT_S
     longest = found.drain_s + found.request_timeout_s + closing
     assert pod_spec(deployment("gateway", which))["terminationGracePeriodSeconds"] >= longest + 5
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http import openapi
 from api.http.dependencies import AdminDep, GatewayDep
+from api.outcomes.feedback import take_feedback
 
 router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
 
@@ -51,8 +52,8 @@ async def give_feedback(body: FeedbackIn, gateway: GatewayDep) -> FeedbackOut:
     It may be sent as soon as the prediction has been answered, and until the retention time has passed. An id of the
     last minute or so that is not stored gets 503, for another gateway may still have to store it: try again later.
     """
-    stored, prediction = await gateway.outcomes.take_feedback(
-        body.prediction_id, body.face, emotion=body.emotion, correct=body.correct
+    stored, prediction = await take_feedback(
+        gateway.outcomes, body.prediction_id, body.face, emotion=body.emotion, correct=body.correct
     )
     return FeedbackOut(
         prediction_id=stored.prediction_id,

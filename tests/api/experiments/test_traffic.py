@@ -10,8 +10,8 @@ from PIL import Image
 from scipy.stats import binom
 
 from api.experiments.config import parse
-from api.outcomes.feedback import Outcomes
 from api.outcomes.records import PredictionRecord
+from api.outcomes.writer import OutcomeWriter
 from tests.api.experiments.conftest import ADMIN, ADMIN_KEY, CONTROL, TREATMENT, Versions, WriteExperiment, metric
 
 
@@ -19,7 +19,7 @@ from tests.api.experiments.conftest import ADMIN, ADMIN_KEY, CONTROL, TREATMENT,
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[PredictionRecord]:
     """What is handed to the outcome store."""
     records: list[PredictionRecord] = []
-    monkeypatch.setattr(Outcomes, "record", lambda self, prediction: records.append(prediction))
+    monkeypatch.setattr(OutcomeWriter, "record", lambda self, prediction: records.append(prediction))
     return records
 
 

@@ -223,22 +223,27 @@ def test_a_collector_that_hangs_delays_neither_answers_nor_the_end(run_gateway: 
 
 
 @pytest.mark.parametrize(
-    ("variables", "message"),
+    ("variables", "wrong"),
     [
-        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is 'zipkin'; it must be otlp, console or none"),
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER"),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; it must be http/protobuf",
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
         ),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "it must be a URL such as http://collector:4318"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
     ],
 )
 def test_what_cannot_be_traced_is_refused(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], wrong: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TracingError, match=message), traced("1"):
+    with pytest.raises(TracingError, match=f"^{wrong} is '{variables[wrong]}'"), traced("1"):
         pass
 
 
@@ -256,7 +261,5 @@ def test_traces_without_the_extra_are_one_line() -> None:
     environment = {"OTEL_TRACES_EXPORTER": "otlp", "EMOTION_PORT": "0"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr == (
-        "OTEL_TRACES_EXPORTER=otlp asks for traces, but OpenTelemetry's SDK is not installed: "
-        "pip install 'emotion-serving[otel]'\n"
-    )
+    assert "pip install 'emotion-serving[otel]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.experiments.config import Experiment
 from api.observe.metrics import Metrics
 from api.outcomes import tables
-from api.outcomes.feedback import Outcomes, open_outcomes
 from api.outcomes.ids import new_id
+from api.outcomes.lifespan import open_outcomes
 from api.outcomes.records import FaceRecord, PredictionRecord
+from api.outcomes.writer import OutcomeWriter
 from api.settings import Settings
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -28,7 +30,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("postgres").create_database()
 
 
-OpenOutcomes = Callable[..., AbstractAsyncContextManager[Outcomes]]
+OpenOutcomes = Callable[..., AbstractAsyncContextManager[OutcomeWriter]]
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def open_store(database_url: str, metrics: Metrics) -> OpenOutcomes:
     """Opens the outcomes of one gateway on the test's database."""
 
     @asynccontextmanager
-    async def run(**settings: object) -> AsyncIterator[Outcomes]:
+    async def run(**settings: object) -> AsyncIterator[OutcomeWriter]:
         defaults = {"database_url": database_url, "subject_secret": "s" * 16, "outcome_flush_s": 0.01}
         async with open_outcomes(Settings(**{**defaults, **settings}), metrics) as outcomes:
             yield outcomes
@@ -76,9 +78,20 @@ def open_store(database_url: str, metrics: Metrics) -> OpenOutcomes:
 
 
 @pytest.fixture
-async def outcomes(open_store: OpenOutcomes) -> AsyncIterator[Outcomes]:
+async def outcomes(open_store: OpenOutcomes) -> AsyncIterator[OutcomeWriter]:
     async with open_store() as opened:
         yield opened
+
+
+@pytest.fixture
+def race() -> Callable[..., Experiment]:
+    """The experiment `race` with these weights by variant; the first one is the control."""
+
+    def run(**weights: float) -> Experiment:
+        variants = [{"name": name, "model": "residual", "version": 1, "weight": of} for name, of in weights.items()]
+        return Experiment.model_validate({"name": "race", "start": "2020-01-01T00:00:00Z", "variants": variants})
+
+    return run
 
 
 @pytest.fixture
@@ -109,10 +122,10 @@ def make() -> Callable[..., PredictionRecord]:
 
 
 @pytest.fixture
-def rows() -> Callable[[Outcomes, Any], Awaitable[list[Any]]]:
+def rows() -> Callable[[OutcomeWriter, Any], Awaitable[list[Any]]]:
     """Every row of a table."""
 
-    async def run(outcomes: Outcomes, table: Any) -> list[Any]:
+    async def run(outcomes: OutcomeWriter, table: Any) -> list[Any]:
         async with outcomes.store.readers.connect() as connection:
             return list(await connection.execute(table.select()))
 
@@ -125,7 +138,7 @@ def fill(make: Callable[..., PredictionRecord]) -> Callable[..., Awaitable[list[
     feedback that the face is sad; subjects: how many there are, one after the other."""
 
     async def run(
-        outcomes: Outcomes, variant: str, count: int, right: int, subjects: int | None = None, **fields: Any
+        outcomes: OutcomeWriter, variant: str, count: int, right: int, subjects: int | None = None, **fields: Any
     ) -> list[PredictionRecord]:
         await outcomes.ready()
         batch = [

@@ -10,15 +10,17 @@ import pytest
 
 from api.app import create_app
 from api.outcomes import tables
-from api.outcomes.feedback import Outcomes
+from api.outcomes.feedback import take_feedback
 from api.outcomes.ids import new_id
+from api.outcomes.retention import prune
+from api.outcomes.writer import OutcomeWriter
 from api.settings import Settings
 
 KEY = "a key of the tests"
 
 
 @pytest.fixture
-async def gateway(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, Outcomes]]:
+async def gateway(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, OutcomeWriter]]:
     """A gateway whose model server nobody asks, and its outcomes."""
     settings = Settings(
         database_url=database_url,
@@ -102,7 +104,7 @@ async def test_unknown_past_and_future_predictions(gateway: Any, make: Callable)
     old = make(created_at=now - timedelta(days=91))
     await outcomes.store.add([old])
     assert (await client.post("/feedback", json={"prediction_id": old.id, "correct": True})).status_code == 410
-    await outcomes.prune()
+    await prune(outcomes.store, 90)
     assert (await client.post("/feedback", json={"prediction_id": old.id, "correct": True})).status_code == 410
 
 
@@ -160,7 +162,7 @@ async def test_another_replica_may_not_have_written_it_yet(
     async with open_store(outcome_flush_s=1) as one, open_store(outcome_flush_s=60) as other:
         prediction = make("happy")
         one.record(prediction)
-        feedback, _ = await other.take_feedback(prediction.id, 0, emotion="happy", correct=None)
+        feedback, _ = await take_feedback(other, prediction.id, 0, emotion="happy", correct=None)
     assert feedback.correct
 
 

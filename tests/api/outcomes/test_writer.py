@@ -11,10 +11,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.errors import OutcomesUnavailable
-from api.outcomes import feedback, tables
-from api.outcomes.database import open_sync_engine, parse_url
-from api.outcomes.feedback import Outcomes
+from api.observe.metrics import Metrics
+from api.outcomes import lifespan, tables
+from api.outcomes.database import open_engine, open_sync_engine, parse_url
+from api.outcomes.feedback import take_feedback
 from api.outcomes.store import OutcomeStore
+from api.outcomes.writer import OutcomeWriter, retry_s
+from api.settings import Settings
 
 
 async def test_what_is_buffered_is_written_at_shutdown(open_store: Callable, make: Callable, rows: Callable) -> None:
@@ -27,7 +30,9 @@ async def test_what_is_buffered_is_written_at_shutdown(open_store: Callable, mak
         assert len(await rows(outcomes, tables.predictions)) == 1200
 
 
-async def test_a_flush_comes_by_itself(outcomes: Outcomes, make: Callable, value: Callable, until: Callable) -> None:
+async def test_a_flush_comes_by_itself(
+    outcomes: OutcomeWriter, make: Callable, value: Callable, until: Callable
+) -> None:
     outcomes.record(make())
     assert value("emotion_outcomes_buffered") == 1
     await until(lambda: value("emotion_outcomes_written_total") == 1)
@@ -76,11 +81,11 @@ async def test_batches_are_bounded_in_rows_and_leave_time_for_requests(
 
 
 async def test_a_writer_that_fails_holds_up_only_feedback_on_what_it_holds(
-    outcomes: Outcomes, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+    outcomes: OutcomeWriter, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored, waiting = make(), make()
     outcomes.record(stored)
-    await outcomes._writer.settled(stored.id)
+    await outcomes.written(stored.id)
 
     async def fail(*_: Any) -> None:
         raise OperationalError("INSERT", None, Exception("the disk is full"))
@@ -89,14 +94,14 @@ async def test_a_writer_that_fails_holds_up_only_feedback_on_what_it_holds(
         patched.setattr(outcomes.store, "add", fail)
         outcomes.record(waiting)
         await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
-        feedback, _ = await outcomes.take_feedback(stored.id, 0, emotion="happy", correct=None)
-        assert feedback.correct
+        given, _ = await take_feedback(outcomes, stored.id, 0, emotion="happy", correct=None)
+        assert given.correct
         with pytest.raises(OutcomesUnavailable):
-            await outcomes.take_feedback(waiting.id, 0, emotion="happy", correct=None)
+            await take_feedback(outcomes, waiting.id, 0, emotion="happy", correct=None)
 
 
 async def test_a_refused_row_is_counted_once_and_an_error_of_ours_loses_none(
-    outcomes: Outcomes, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
+    outcomes: OutcomeWriter, make: Callable, value: Callable, until: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await outcomes.ready()
     add = outcomes.store.add
@@ -147,7 +152,7 @@ async def test_a_database_that_is_absent_at_start_up_is_migrated_when_it_comes(
         outcomes.record(make())
         await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
         with pytest.raises(OutcomesUnavailable):
-            await outcomes.take_feedback(make().id, 0, emotion="happy", correct=None)
+            await take_feedback(outcomes, make().id, 0, emotion="happy", correct=None)
         folder.unlink()
         await until(lambda: value("emotion_outcomes_written_total") == 1)
         assert len(await rows(outcomes, tables.predictions)) == 1
@@ -161,11 +166,9 @@ async def test_a_file_that_is_no_database_is_logged_once(
         outcomes.record(make())
         await until(lambda: value("emotion_outcomes_write_failures_total") >= 2)
         with pytest.raises(OutcomesUnavailable):
-            await outcomes.take_feedback(make().id, 0, emotion="happy", correct=None)
-    said = [record for record in caplog.records if "outcomes are buffered" in record.message]
-    assert [record.message for record in said] == [
-        "outcomes are buffered, for the database fails: file is not a database"
-    ]
+            await take_feedback(outcomes, make().id, 0, emotion="happy", correct=None)
+    said = [record for record in caplog.records if "file is not a database" in record.message]
+    assert len(said) == 1
     assert not any(record.exc_info for record in caplog.records)
 
 
@@ -198,7 +201,7 @@ async def test_a_database_that_has_gone_silent_does_not_hold_up_shutdown(
         raise asyncio.CancelledError
 
     dispose = AsyncEngine.dispose
-    monkeypatch.setattr(feedback, "_CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(lifespan, "CLOSE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(OutcomeStore, "prune", wait_for_it)
     async with asyncio.timeout(20):
         async with open_store(outcome_flush_s=60) as outcomes:
@@ -220,27 +223,28 @@ async def test_a_server_that_dies_and_comes_back_loses_nothing(
     async with open_store(database_url=postgres.create_database()) as outcomes:
         first = make()
         outcomes.record(first)
-        await outcomes._writer.settled(first.id)
+        await outcomes.written(first.id)
         await asyncio.to_thread(postgres.stop)
         try:
             for _ in range(20):
                 outcomes.record(make())
             await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
             with pytest.raises(OutcomesUnavailable):
-                await outcomes.take_feedback(first.id, 0, emotion="happy", correct=None)
+                await take_feedback(outcomes, first.id, 0, emotion="happy", correct=None)
             assert value("emotion_outcomes_buffered") == 20
         finally:
             await asyncio.to_thread(postgres.start)
         await until(lambda: value("emotion_outcomes_written_total") == 21)
         assert len(await rows(outcomes, tables.predictions)) == 21
-        _, prediction = await outcomes.take_feedback(first.id, 0, emotion="happy", correct=None)
+        _, prediction = await take_feedback(outcomes, first.id, 0, emotion="happy", correct=None)
         assert prediction.emotions == ("happy",)
 
 
 async def test_tables_that_vanish_are_made_again(
-    outcomes: Outcomes, make: Callable, rows: Callable, value: Callable, until: Callable
+    outcomes: OutcomeWriter, make: Callable, race: Callable, rows: Callable, value: Callable, until: Callable
 ) -> None:
-    outcomes._writer.note_split("present", "race", "a", {"a": 1, "b": 1})
+    experiment = race(a=1, b=1)
+    outcomes.register_split(experiment)
     await outcomes.ready()
     async with outcomes.store.engine.begin() as connection:
         for table in ("feedback", "faces", "predictions", "splits", "assignments", "alembic_version"):
@@ -248,4 +252,47 @@ async def test_tables_that_vanish_are_made_again(
     outcomes.record(make())
     await until(lambda: value("emotion_outcomes_written_total") == 1)
     assert len(await rows(outcomes, tables.predictions)) == 1
-    assert [row.id for row in await rows(outcomes, tables.splits)] == ["present"]
+    assert [row.id for row in await rows(outcomes, tables.splits)] == [experiment.split_id]
+
+
+async def test_a_split_registered_before_the_writer_starts_is_stored(
+    database_url: str, metrics: Metrics, race: Callable, rows: Callable
+) -> None:
+    engine = open_engine(parse_url(database_url))
+    outcomes = OutcomeWriter(Settings(subject_secret="s" * 16), metrics, OutcomeStore(engine))
+    # The watcher of the experiments file works in a thread of its own.
+    await asyncio.to_thread(outcomes.register_split, race(a=1, b=1))
+    outcomes.register_split(race(a=1, b=1))
+    running = asyncio.create_task(outcomes.run())
+    await outcomes.ready()
+    outcomes.register_split(race(a=1, b=3))
+    outcomes.stop()
+    await running
+    assert [row.weights for row in await rows(outcomes, tables.splits)] == [
+        {"a": 5000, "b": 5000},
+        {"a": 2500, "b": 7500},
+    ]
+    await engine.dispose()
+
+
+async def test_a_split_waits_for_a_database_that_is_away(
+    tmp_path: Path, open_store: Callable, race: Callable, rows: Callable, value: Callable, until: Callable
+) -> None:
+    folder = tmp_path / "mount"
+    folder.write_text("")
+    async with open_store(database_url=f"sqlite:///{folder}/outcomes.db") as outcomes:
+        outcomes.register_split(race(a=1, b=1))
+        await until(lambda: value("emotion_outcomes_write_failures_total") >= 1)
+        with pytest.raises(OutcomesUnavailable):
+            await outcomes.ready()
+        folder.unlink()
+        await until(lambda: not outcomes.unwritten)
+        assert len(await rows(outcomes, tables.splits)) == 1
+
+
+def test_attempts_become_rarer_and_never_stop() -> None:
+    waits = [retry_s(failures) for failures in range(1, 10)]
+    assert waits[0] == 0.5
+    assert waits == sorted(waits)
+    # A night without a database.
+    assert waits[-1] == retry_s(5000) == 30

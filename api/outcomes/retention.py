@@ -1,0 +1,31 @@
+"""Deletes what is past the retention time."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from api.errors import OutcomesUnavailable
+from api.outcomes.store import DATABASE_ERRORS, OutcomeStore
+from api.outcomes.writer import OutcomeWriter
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 3600
+
+
+async def prune(store: OutcomeStore, days: int) -> int:
+    """Delete predictions older than that, with all that belongs to them; returns how many they were."""
+    return await store.prune(datetime.now(UTC) - timedelta(days=days))
+
+
+async def keep_pruning(outcomes: OutcomeWriter) -> None:
+    """Prune at once and every hour, until cancelled."""
+    while True:
+        try:
+            await outcomes.ready()
+            deleted = await prune(outcomes.store, outcomes.settings.retention_days)
+            outcomes.metrics.count_pruned_outcomes(deleted)
+            logger.info("%d predictions were past the retention time", deleted)
+        except (OutcomesUnavailable, *DATABASE_ERRORS) as error:
+            logger.warning("retention has to wait, because the database fails: %s", type(error).__name__)
+        await asyncio.sleep(_EVERY_S)
