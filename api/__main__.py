@@ -14,7 +14,7 @@ from api.experiments.config import ExperimentsError
 from api.observe.logs import configure_logging
 from api.observe.tracing import TracingError, traced
 from api.observe.version import package_version
-from api.server import GatewayServer
+from api.server import Drain, GatewayServer
 from api.settings import Settings, explain
 
 logger = logging.getLogger("api")
@@ -39,7 +39,8 @@ def main() -> int:
 
 def _serve(settings: Settings) -> int:
     try:
-        app = create_app(settings)
+        drain = Drain()
+        app = create_app(settings, drain=drain)
     except ExperimentsError as error:
         print(error, file=sys.stderr)
         return 2
@@ -56,7 +57,7 @@ def _serve(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
-    GatewayServer(app, settings).run(sockets=[listener])
+    GatewayServer(app, drain, settings).run(sockets=[listener])
     return 0
 
 

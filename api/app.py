@@ -1,23 +1,32 @@
 """The FastAPI application."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from operator import attrgetter
 
 from fastapi import FastAPI
 
+from api.experiments.breaker import Breakers
+from api.experiments.fallback import Fallback
 from api.experiments.file import Experiments
-from api.http.middleware import BodyLimit, RequestContext
+from api.experiments.shadow import Shadows
+from api.http.middleware import PREFIX, BodyLimit, RequestContext
 from api.http.problems import install_error_handler
-from api.http.routes import batch, experiments, feedback, health, models, page, predict, reports
+from api.http.routes import experiments, feedback, health, models, page, predict, reports
+from api.http.state import State
+from api.model.client import open_client
 from api.observe.metrics import Metrics
 from api.observe.tracing import UNTRACED_PATHS
 from api.observe.version import package_version
 from api.outcomes.lifespan import open_outcomes
-from api.predictor import open_gateway
+from api.predictor import Predictor
 from api.server import Drain
 from api.settings import Settings
+from api.workers import CpuPool
 from faces.detect import FaceDetector
 from faces.detect.haar import HaarDetector
+from faces.finder import FaceFinder
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
 
@@ -25,33 +34,36 @@ Errors are `application/problem+json` (RFC 9457); their `type` is stable.
 """
 
 
-def create_app(settings: Settings, detector: FaceDetector | None = None) -> FastAPI:
-    """Build the application; its lifespan opens and closes what it owns. detector: Haar when None.
+def create_app(settings: Settings, detector: FaceDetector | None = None, drain: Drain | None = None) -> FastAPI:
+    """Build the application; its lifespan opens and closes what it owns.
 
-    `state.drain` of the result is for the server that runs it. Raises ExperimentsError when the settings name an
-    experiments.yaml that is invalid.
+    Args:
+        detector: Haar when None.
+        drain: of the server that runs the application.
+
+    Raises:
+        ExperimentsError: the settings name an experiments.yaml that is invalid.
     """
     metrics = Metrics()
-    drain = Drain()
-    metrics.watch_drain(lambda: drain.active)
-    running = Experiments(settings.experiments, settings.models, metrics.experiments)
-    face_detector = detector or HaarDetector(settings.detect_side)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # The outcomes close last: they take what the gateway's last answers record.
-        async with (
-            open_outcomes(settings, metrics) as outcomes,
-            open_gateway(settings, metrics, face_detector, running, outcomes) as gateway,
-        ):
-            app.state.gateway = gateway
-            yield
-
+    drain = drain or Drain()
+    configured = Experiments(settings.experiments, settings.models, metrics)
+    finder = FaceFinder(
+        detector or HaarDetector(settings.detect_side),
+        max_bytes=settings.max_image_bytes,
+        max_pixels=settings.max_image_pixels,
+    )
     app = FastAPI(
         title="emotion-serving",
         description=DESCRIPTION,
         version=package_version(),
-        lifespan=lifespan,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        contact={"name": "emotion-serving"},
+        servers=[{"url": "/", "description": "This gateway."}],
+        lifespan=partial(
+            _lifespan, settings=settings, metrics=metrics, drain=drain, experiments=configured, finder=finder
+        ),
+        # Methods of generated clients are called as our functions are.
+        generate_unique_id_function=attrgetter("name"),
         telemetry={
             "metrics": False,
             "logs": False,
@@ -60,15 +72,59 @@ def create_app(settings: Settings, detector: FaceDetector | None = None) -> Fast
             "exclude": lambda scope: scope["path"] in UNTRACED_PATHS,
         },
     )
-    app.state.drain = drain
     install_error_handler(app, metrics)
-    for routes in (predict, batch, experiments, reports, feedback, models, health, page):
+    for routes in (predict, experiments, reports, feedback, models):
+        app.include_router(routes.router, prefix=PREFIX)
+        # What clients of before /v1 ask for.
+        app.include_router(routes.router, include_in_schema=False)
+    for routes in (health, page):
         app.include_router(routes.router)
-
-    def body_limit(path: str) -> int:
-        return settings.max_batch_bytes if path == batch.PATH else settings.max_body_bytes
-
     # The one added last is the outermost.
-    app.add_middleware(BodyLimit, limit_of=body_limit)
+    limits = {predict.BATCH_PATH: settings.max_batch_bytes}
+    app.add_middleware(BodyLimit, limits=limits, default=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    app: FastAPI, *, settings: Settings, metrics: Metrics, drain: Drain, experiments: Experiments, finder: FaceFinder
+) -> AsyncIterator[State]:
+    """Open what needs the running event loop, so after any fork; close it at the end."""
+    note_version = metrics.label_versions.note
+    breakers = partial(Breakers, settings.breaker_failures, settings.breaker_open_s)
+    # The outcomes close last: they take what the last answers record.
+    async with (
+        open_outcomes(settings, metrics) as outcomes,
+        open_client(settings, note_version) as client,
+        open_client(settings, note_version) as shadow_client,
+    ):
+        with closing(CpuPool(settings.cpu_workers, settings.cpu_queue)) as pool:
+            metrics.draining.set_function(lambda: drain.active)
+            metrics.cpu_workers.set(settings.cpu_workers)
+            metrics.cpu_workers_busy.set_function(lambda: pool.busy)
+            metrics.cpu_queue_limit.set(settings.cpu_queue)
+            metrics.cpu_queue_length.set_function(lambda: pool.waiting)
+            fallback = Fallback(breakers(), metrics, settings.model_timeout_s)
+            shadows = Shadows(
+                shadow_client,
+                metrics,
+                breakers(),
+                busy=lambda: pool.waiting > 0,
+                concurrency=settings.shadow_concurrency,
+                queue_faces=settings.shadow_queue,
+            )
+            predictor = Predictor(settings, metrics, pool, finder, client, fallback, shadows, outcomes)
+            watched = experiments.watched(settings.experiments_poll_s, outcomes.register_split)
+            async with watched, shadows.running():
+                yield State(
+                    settings=settings,
+                    metrics=metrics,
+                    drain=drain,
+                    experiments=experiments,
+                    fallback=fallback,
+                    shadows=shadows,
+                    client=client,
+                    outcomes=outcomes,
+                    predictor=predictor,
+                )

@@ -8,8 +8,8 @@ from api.errors import ServiceError
 
 
 @asynccontextmanager
-async def within(seconds: float, error: ServiceError) -> AsyncIterator[float]:
-    """Cancel the body after `seconds` and raise `error` in its place; yields when that is, in the loop's time."""
+async def within(seconds: float, late: type[ServiceError], detail: str) -> AsyncIterator[float]:
+    """Cancel the body after so long and raise `late(detail)` in its place. Yields when that is, in the loop's time."""
     deadline = asyncio.get_running_loop().time() + seconds
     try:
         async with asyncio.timeout_at(deadline) as timeout:
@@ -17,4 +17,4 @@ async def within(seconds: float, error: ServiceError) -> AsyncIterator[float]:
     except TimeoutError as expired:
         if not timeout.expired():
             raise
-        raise error from expired
+        raise late(detail) from expired

@@ -43,16 +43,18 @@ TYPE_PREFIX = "urn:problem-type:emotion-serving:"
 
 
 class ServiceError(Exception):
-    """Base of every error that a client sees.
-
-    detail: one sentence for people. members: extra members of the problem document, such as the limit passed.
-    """
+    """Base of every error that a client sees."""
 
     status = 500
     slug = "internal-error"
     title = "Internal error"
 
     def __init__(self, detail: str, **members: Any) -> None:
+        """
+        Args:
+            detail: one sentence for people.
+            members: extra members of the problem document, such as the limit passed.
+        """
         super().__init__(detail)
         self.detail = detail
         self.members = members
@@ -74,11 +76,13 @@ class ServiceError(Exception):
 
 
 class InvalidParameter(ServiceError):
-    """errors: which field is wrong and why."""
-
     status, slug, title = 422, "invalid-parameter", "Invalid parameter"
 
     def __init__(self, errors: Mapping[str, str]) -> None:
+        """
+        Args:
+            errors: for each field what is wrong with it.
+        """
         super().__init__(
             "; ".join(f"{field}: {message}" for field, message in errors.items()),
             errors=[{"field": field, "message": message} for field, message in errors.items()],
@@ -98,22 +102,17 @@ class UnsupportedFormat(ImageError):
 
 
 class TooLarge(ImageError):
-    """what: the thing measured; size: None when the client never said how much was coming."""
-
     status, slug, title = 413, "too-large", "Too large"
-
-    def __init__(self, what: str, *, unit: str, limit: int, size: int | None) -> None:
-        measured = f"has {size:,} {unit}" if size is not None else f"has more {unit} than allowed"
-        members = {"limit": limit, "unit": unit} | ({} if size is None else {"size": size})
-        super().__init__(f"{what} {measured}; the limit is {limit:,} {unit}.", **members)
 
 
 class Unauthorized(ServiceError):
-    """header: the name of the request header that must carry the key."""
-
     status, slug, title = 401, "unauthorized", "Unauthorized"
 
     def __init__(self, detail: str, *, header: str) -> None:
+        """
+        Args:
+            header: the name of the one that must carry the key.
+        """
         super().__init__(detail)
         self._header = header
 
@@ -132,12 +131,14 @@ class UploadTimeout(ServiceError):
 
 
 class NotServed(ServiceError):
-    """available: the names that would have worked."""
-
     status = 404
     thing: ClassVar[str] = "name"
 
     def __init__(self, asked: object, available: Sequence[object], *, model: str | None = None) -> None:
+        """
+        Args:
+            available: the names that would have worked.
+        """
         of = f" of model {model!r}" if model else ""
         names = ", ".join(map(str, available)) or "none"
         super().__init__(f"There is no {self.thing} {asked}{of}. Available: {names}.", available=list(available))
@@ -199,7 +200,7 @@ class OutcomesUnavailable(Unavailable):
 
 
 class NotReady(Unavailable):
-    """reason: the `type` of the problem that a prediction would get."""
+    """Its member `reason` is the `type` of the problem that a prediction would get."""
 
     slug, title = "not-ready", "Not ready"
 

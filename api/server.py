@@ -3,6 +3,7 @@
 import logging
 import math
 import signal
+from dataclasses import dataclass
 from time import monotonic
 from types import FrameType
 
@@ -17,11 +18,10 @@ logger = logging.getLogger("api")
 _SLACK_S = 2
 
 
+@dataclass
 class Drain:
-    """active: it has been told to stop. It still serves, but /readyz says no and connections are not kept alive."""
-
-    def __init__(self) -> None:
-        self.active = False
+    # Told to stop. The gateway still serves, but /readyz says no and connections are not kept alive.
+    active: bool = False
 
 
 class GatewayServer(uvicorn.Server):
@@ -31,8 +31,11 @@ class GatewayServer(uvicorn.Server):
     port at once would refuse what is still on its way.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        """app: made by create_app(), for its drain."""
+    def __init__(self, app: FastAPI, drain: Drain, settings: Settings) -> None:
+        """
+        Args:
+            drain: the one that the application looks at.
+        """
         super().__init__(
             uvicorn.Config(
                 app,
@@ -43,7 +46,7 @@ class GatewayServer(uvicorn.Server):
                 timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + _SLACK_S,
             )
         )
-        self._drain: Drain = app.state.drain
+        self._drain = drain
         self._drain_s = settings.drain_s
         self._stop_at: float | None = None
         self._announced = False

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from api.model.channel import check_target
-from api.outcomes.database import parse_url
+from api.addresses import check_target, parse_url
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -155,7 +154,11 @@ class Settings(BaseSettings):
 
 
 def split_names(value: str) -> Any:
-    """Names as an environment variable has them: a JSON list, or separated by commas. Raises ValueError."""
+    """Names as an environment variable has them: a JSON list, or separated by commas.
+
+    Raises:
+        ValueError: it begins like JSON, and is none.
+    """
     if value.lstrip().startswith("["):
         try:
             return json.loads(value)

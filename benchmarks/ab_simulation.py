@@ -1,7 +1,7 @@
 """Does the A/B testing keep its promises, where the truth is known?
 
-    python benchmarks/ab_simulation.py statistics --runs 2000     # minutes; the tests alone, on drawn data
-    python benchmarks/ab_simulation.py service --requests 20000   # minutes; gateway, database and report
+    python -m benchmarks.ab_simulation statistics --runs 2000     # minutes; the tests alone, on drawn data
+    python -m benchmarks.ab_simulation service --requests 20000   # minutes; gateway, database and report
 
 `statistics` looks daily at many experiments: how often is there a false alarm, a miss, an interval that does not cover
 the truth? `service` sends faces through two gateways on one database to a stand-in for the model server whose versions
@@ -36,6 +36,7 @@ from api.reports.proportions import Proportion
 from api.reports.report import ALPHA
 from api.reports.split_check import SPLIT_ALPHA
 from api.settings import Settings
+from tests.api.in_process import in_process
 from wire import serving_pb2 as pb
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -256,10 +257,8 @@ async def _lose(store: OutcomeStore, name: str, generator: np.random.Generator) 
 @asynccontextmanager
 async def _client(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, OutcomeStore]]:
     gateway = create_app(settings)
-    async with gateway.router.lifespan_context(gateway):
-        transport, headers = httpx.ASGITransport(app=gateway), {"X-Admin-Key": KEY}
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
-            yield client, gateway.state.gateway.outcomes.store
+    async with in_process(gateway, headers={"X-Admin-Key": KEY}) as (client, state):
+        yield client, state["outcomes"].store
 
 
 def _photo(truth: int) -> bytes:

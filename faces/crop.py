@@ -15,9 +15,12 @@ def crop_faces(grey: Grey, boxes: Sequence[Box]) -> NDArray[np.float32]:
     """Cut boxes out of an upright image: float32 [len(boxes), 48, 48, 1], as `to_input` makes it."""
     faces = np.empty((len(boxes), SIDE, SIDE), np.uint8)
     for face, box in zip(faces, boxes, strict=True):
-        crop = grey[box.y : box.y + box.height, box.x : box.x + box.width]
-        # INTER_AREA averages every source pixel, which avoids aliasing; it is nearest neighbour when growing.
-        shrinking = box.width >= SIDE and box.height >= SIDE
-        interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-        face[:] = cv2.resize(crop, (SIDE, SIDE), interpolation=interpolation)
+        face[:] = to_face(grey[box.y : box.y + box.height, box.x : box.x + box.width])
     return to_input(faces)
+
+
+def to_face(crop: Grey) -> Grey:
+    """Scale a cropped face of any size to uint8 [48, 48]."""
+    # INTER_AREA averages every source pixel, which avoids aliasing; it is nearest neighbour when growing.
+    interpolation = cv2.INTER_AREA if min(crop.shape) >= SIDE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=interpolation), np.uint8)

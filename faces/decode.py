@@ -4,6 +4,7 @@ Pillow decodes everything. It reads the header first, so that limits come before
 raises on a truncated file where cv2.imdecode returns half a picture.
 """
 
+from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
@@ -50,25 +51,27 @@ _OTHER_FORMATS = (
 def decode(content: bytes, *, max_bytes: int, max_pixels: int) -> Grey:
     """Decode an image to uint8 [height, width], upright.
 
-    Raises TooLarge (bytes or pixels, before decoding), UnsupportedFormat (none of the four formats, whatever
-    the file is called) or UnreadableImage (empty, truncated, corrupt).
+    Raises:
+        TooLarge: bytes or pixels, before decoding.
+        UnsupportedFormat: none of the four formats, whatever the file is called.
+        UnreadableImage: empty, truncated or corrupt.
+        OutOfMemory: no fault of the image.
     """
     if not content:
         raise UnreadableImage("The image is empty.")
     if len(content) > max_bytes:
         raise TooLarge("The image", unit="bytes", limit=max_bytes, size=len(content))
     try:
-        with _open(content) as image:
-            if image.width * image.height > max_pixels:
-                raise TooLarge(
-                    f"The image is {image.width} x {image.height}: it",
-                    unit="pixels",
-                    limit=max_pixels,
-                    size=image.width * image.height,
-                )
-            return np.asarray(_upright(image))
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > max_pixels:
+                what = f"The image is {image.width} x {image.height}: it"
+                raise TooLarge(what, unit="pixels", limit=max_pixels, size=pixels)
+            return np.asarray(upright_grey(image))
     except FaceError:
         raise
+    except UnidentifiedImageError as error:
+        raise _unidentified(content) from error
     except MemoryError as error:
         raise OutOfMemory("There is not enough memory for this image now.") from error
     except Exception as error:
@@ -76,34 +79,27 @@ def decode(content: bytes, *, max_bytes: int, max_pixels: int) -> Grey:
         raise UnreadableImage(f"The image is truncated or corrupt: {error}.") from error
 
 
-def _open(content: bytes) -> Image.Image:
-    try:
-        return Image.open(BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        if content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM")) or content[8:12] == b"WEBP":
-            raise UnreadableImage("The image is truncated or corrupt: its header cannot be read.") from error
-        names = (name for at, magic, name in _OTHER_FORMATS if content.startswith(magic, at))
-        found = next(names, "not an image that we know")
-        raise UnsupportedFormat(f"The content is {found}; it must be {ACCEPTED}.") from error
+def _unidentified(content: bytes) -> FaceError:
+    """Why Pillow knows nothing that begins like this."""
+    if content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"BM")) or content[8:12] == b"WEBP":
+        return UnreadableImage("The image is truncated or corrupt: its header cannot be read.")
+    names = (name for at, magic, name in _OTHER_FORMATS if content.startswith(magic, at))
+    found = next(names, "not an image that we know")
+    return UnsupportedFormat(f"The content is {found}; it must be {ACCEPTED}.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright_grey(image: Image.Image) -> Image.Image:
+    """An opened picture in grey (mode L), turned as its EXIF orientation says."""
     # A JPEG decoder asked for grey skips the colour planes: a third to two thirds of the time.
     image.draft("L", None)
     # PNG keeps its EXIF behind the pixels, so load before asking for it.
     image.load()
-    orientation = _orientation(image)
+    turn = None
+    # A photo with broken metadata is still a photo.
+    with suppress(Exception):
+        turn = _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     grey = _grey(image)
-    return grey.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else grey
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        value = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:
-        # A photo with broken metadata is still a photo.
-        return None
-    return value if isinstance(value, int) else None
+    return grey if turn is None else grey.transpose(turn)
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -15,9 +15,12 @@ from typing import Any
 
 
 class FaceError(Exception):
-    """detail: one sentence for people. members: what programs may want to know of it, such as the limit passed."""
-
     def __init__(self, detail: str, **members: Any) -> None:
+        """
+        Args:
+            detail: one sentence for people.
+            members: what programs may want to know of it, such as the limit passed.
+        """
         super().__init__(detail)
         self.detail = detail
         self.members = members
@@ -36,13 +39,14 @@ class UnsupportedFormat(ImageError):
 
 
 class TooLarge(ImageError):
-    """what: the thing measured, which has `size` of `unit`."""
-
     def __init__(self, what: str, *, unit: str, limit: int, size: int) -> None:
+        """
+        Args:
+            what: the thing measured, which has `size` of `unit`.
+        """
         super().__init__(
             f"{what} has {size:,} {unit}; the limit is {limit:,} {unit}.", limit=limit, unit=unit, size=size
         )
-        self.what, self.unit, self.limit, self.size = what, unit, limit, size
 
 
 class OutOfMemory(FaceError):

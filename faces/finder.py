@@ -14,10 +14,11 @@ from faces.errors import DetectorFailed
 
 @dataclass(frozen=True, slots=True)
 class FaceOptions:
-    """max_faces: the largest are kept; min_face: pixels; detect: False takes the whole image as one face."""
-
+    # The largest are kept.
     max_faces: int
+    # Smallest face to look for, in pixels of the photo.
     min_face: int
+    # False takes the whole photo as one face.
     detect: bool
 
 
@@ -31,43 +32,48 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class FoundFaces:
-    """Faces of one image, largest first. tensor: float32 [len(boxes), 48, 48, 1]."""
+    """The faces of one photo, largest first."""
 
     width: int
     height: int
     boxes: list[Box]
+    # [len(boxes), 48, 48, 1] in [-1, 1].
     tensor: NDArray[np.float32]
     decode_ms: float
     detect_ms: float
 
 
+@dataclass(frozen=True, slots=True)
 class FaceFinder:
     """Two steps for each photo, decode() and find(). Thread-safe as far as its detector is."""
 
-    def __init__(self, detector: FaceDetector, *, max_bytes: int, max_pixels: int) -> None:
-        self._detector = detector
-        self._max_bytes = max_bytes
-        self._max_pixels = max_pixels
+    detector: FaceDetector
+    max_bytes: int
+    max_pixels: int
 
     def decode(self, content: bytes) -> Decoded:
-        """Raises ImageError or OutOfMemory."""
+        """
+        Raises:
+            ImageError, OutOfMemory: as faces.decode.decode() does.
+        """
         start = perf_counter()
-        grey = decode(content, max_bytes=self._max_bytes, max_pixels=self._max_pixels)
+        grey = decode(content, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
         return Decoded(grey, (perf_counter() - start) * 1000)
 
     def find(self, decoded: Decoded, options: FaceOptions) -> FoundFaces:
-        """Raises DetectorFailed."""
+        """
+        Raises:
+            DetectorFailed: from whatever the detector raised.
+        """
         start = perf_counter()
-        height, width = decoded.grey.shape
+        grey = decoded.grey
+        height, width = grey.shape
         try:
-            boxes = self._boxes(decoded.grey, options)
-            tensor = crop_faces(decoded.grey, boxes)
+            if options.detect:
+                boxes = self.detector.detect(grey, options.min_face)[: options.max_faces]
+            else:
+                boxes = [Box(0, 0, width, height)]
+            tensor = crop_faces(grey, boxes)
         except Exception as error:
             raise DetectorFailed() from error
         return FoundFaces(width, height, boxes, tensor, decoded.decode_ms, (perf_counter() - start) * 1000)
-
-    def _boxes(self, grey: Grey, options: FaceOptions) -> list[Box]:
-        if not options.detect:
-            height, width = grey.shape
-            return [Box(0, 0, width, height)]
-        return self._detector.detect(grey, options.min_face)[: options.max_faces]

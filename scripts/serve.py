@@ -27,7 +27,7 @@ PHOTO = Path("api/samples/two.jpg")
 HOST = "127.0.0.1"
 READY_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
-ROW = "  {:>4}  {:>4}  {:>4}  {:>5}  {:>6}  {:>8}  {:>10}"
+ROW = "  {:>4}  {:>3}  {:>3}  {:>5}  {:>6}  {:>8}  {:>10}"
 
 Processes = dict[str, subprocess.Popen[bytes]]  # what runs, by the name that messages call it
 

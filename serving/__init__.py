@@ -7,9 +7,8 @@ __main__       the command line of both
 flags          the server's flags
 server         load, listen, poll, stop
 services       the gRPC services
-manager        which versions are loaded, and when
+manager        which versions are loaded, and when, and which of them answers
 policy         which versions should be
-servable       one version's life
 savedmodel     one version's answers; here alone is TensorFlow imported
 ports          a port that is free
 models_config  the list of models, as a file

@@ -12,18 +12,17 @@ from serving.errors import ServingError
 
 
 def main() -> int:
-    """Roll out where the first argument is a command, or else serve."""
+    """Roll out where the first argument is a command, or else serve until SIGTERM or SIGINT.
+
+    Returns:
+        Exit status: 0 after a stop, 1 if it cannot start. A bad flag exits with 2.
+    """
     if sys.argv[1:] and not sys.argv[1].startswith("-"):
         # Here, because the server has no use for the packages of a command line.
         from serving.rollout import __main__ as rollout
 
         rollout.main()
         return 0
-    return serve()
-
-
-def serve() -> int:
-    """Serve until SIGTERM or SIGINT. Exit status: 0 after a stop, 1 if it cannot start, 2 for a bad flag."""
     options = flags.parse()
     stopping = threading.Event()
 

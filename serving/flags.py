@@ -5,8 +5,10 @@ answered at once.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,20 +21,15 @@ def _boolean(text: str) -> bool:
     return BOOLEANS[text.lower()]
 
 
-def _seconds(text: str) -> int:
-    # A whole number, because tensorflow_model_server takes nothing else.
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number of seconds, 0 or more, got {text!r}")
+def _number(text: str, what: str, largest: float = math.inf) -> int:
+    # Whole, even for seconds, because tensorflow_model_server takes nothing else.
+    if not text.isdecimal() or int(text) > largest:
+        raise argparse.ArgumentTypeError(f"expected {what}, got {text!r}")
     return int(text)
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 (any free one) to 65535, got {text!r}")
-    return int(text)
-
-
-_SECONDS: dict[str, Any] = {"type": _seconds, "metavar": "N"}
+_PORT = partial(_number, what="a port from 0 (any free one) to 65535", largest=65535)
+_SECONDS: dict[str, Any] = {"type": partial(_number, what="a whole number of seconds, 0 or more"), "metavar": "N"}
 _BOOLEAN: dict[str, Any] = {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
 
 
@@ -49,7 +46,7 @@ class Options:
     model_name: str = field(default="default", metadata={"help": "name of the model in --model_base_path"})
     # tensorflow_model_server's own address
     host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104
-    port: int = field(default=8500, metadata={"help": "gRPC port, 0 for any free one", "type": _port})
+    port: int = field(default=8500, metadata={"help": "gRPC port, 0 for any free one", "type": _PORT})
     model_config_file_poll_wait_seconds: float = field(
         default=0, metadata={"help": "seconds between two reads of --model_config_file, 0: read once", **_SECONDS}
     )

@@ -49,12 +49,11 @@ class ModelsConfig:
 
 
 def read(path: Path) -> ModelsConfig:
-    """The file, and by `path` what a symbolic link leads to, so that `replace` leaves the link alone.
+    """The file at `path`.
 
     Raises:
         ServingError: NOT_FOUND for a file that cannot be read, and as `parse` does.
     """
-    path = path.resolve()
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -89,9 +88,12 @@ def render(proto: ModelServerConfig) -> str:
 def write(path: Path, text: str) -> None:
     """Write a file aside and put it in the place of the one there may be, whose mode it keeps.
 
+    A symbolic link stays, and what it leads to is replaced.
+
     Raises:
         ServingError: what was there is as it was.
     """
+    path = path.resolve()
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
             partial = Path(aside, path.name)

@@ -9,19 +9,14 @@ _INT64_MAX = 2**63 - 1
 _VERSION_NAME = re.compile(r"[0-9]+", re.ASCII)
 
 
-def numeric_versions(names: Iterable[str]) -> dict[int, str]:
-    """Version number -> directory name, for the names that are integers.
+def aspired_versions(policy: ServableVersionPolicy, names: Iterable[str]) -> dict[int, str]:
+    """Version number -> directory name of the versions which `policy` wants loaded, lowest first.
 
-    Hidden and non-numeric names are no versions. Of two spellings of one number ("7", "007") the one that sorts last
+    Names that are no integers are no versions. Of two spellings of one number ("7", "007") the one that sorts last
     wins, which is TensorFlow Serving's choice.
     """
-    found = {int(name): name for name in sorted(names) if _VERSION_NAME.fullmatch(name)}
-    return {version: name for version, name in found.items() if version <= _INT64_MAX}
-
-
-def aspired_versions(policy: ServableVersionPolicy, names: Iterable[str]) -> dict[int, str]:
-    """Version number -> directory name of the versions which `policy` wants loaded, lowest first."""
-    versions = numeric_versions(names)
+    numeric = {int(name): name for name in sorted(names) if _VERSION_NAME.fullmatch(name)}
+    versions = {version: name for version, name in numeric.items() if version <= _INT64_MAX}
     match policy.WhichOneof("policy_choice"):
         case "all":
             chosen = sorted(versions)

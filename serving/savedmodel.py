@@ -16,8 +16,8 @@ DEFAULT_SIGNATURE = "serving_default"
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_WARMUP_RECORDS = 1000  # TensorFlow Serving's limit
 
-# tensorflow_model_server accepts up to 2 GiB. Here a request is decoded into Python memory, so the limit is
-# what a large batch needs: 64 MiB hold 7,281 faces of 48x48 float32.
+# tensorflow_model_server accepts up to 2 GiB. Here a request is decoded into Python memory, so the limit is what a
+# large batch needs: 64 MiB hold 7,281 faces of 48x48 float32.
 MAX_MESSAGE_BYTES = 64 * 2**20
 
 
@@ -108,18 +108,18 @@ def _decode_inputs(definition: Any, protos: Any) -> dict[str, Any]:
 
 
 def _decode_input(name: str, proto: Any, info: Any) -> Any:
-    if proto.dtype != info.dtype:
-        raise invalid_argument(f'input "{name}" is {_dtype(proto.dtype)}, expected {_dtype(info.dtype)}')
-    expected = tf.TensorShape(info.tensor_shape)
+    expected, wanted = tf.TensorShape(info.tensor_shape), tf.dtypes.as_dtype(info.dtype)
     try:
-        shape = tf.TensorShape(proto.tensor_shape)
-    except ValueError as error:
+        shape, dtype = tf.TensorShape(proto.tensor_shape), tf.dtypes.as_dtype(proto.dtype)
+    except (TypeError, ValueError) as error:
         raise invalid_argument(f'input "{name}": {error}') from error
+    if dtype != wanted:
+        raise invalid_argument(f'input "{name}" is {dtype.name}, expected {wanted.name}')
     if not shape.is_fully_defined() or not shape.is_compatible_with(expected):
         raise invalid_argument(f'input "{name}" has shape {shape}, expected {expected}')
-    # A few repeated values may stand for a whole tensor (TensorProto repeats the last one), so the size
-    # claimed is not bounded by the size received.
-    size = shape.num_elements() * tf.dtypes.as_dtype(info.dtype).size
+    # A few repeated values may stand for a whole tensor (TensorProto repeats the last one), so the size claimed is not
+    # bounded by the size received.
+    size = shape.num_elements() * wanted.size
     if size > MAX_MESSAGE_BYTES:
         raise invalid_argument(f'input "{name}" has {size} bytes, the limit is {MAX_MESSAGE_BYTES}')
     try:
@@ -143,10 +143,3 @@ def _output_names(definition: Any, output_filter: Any) -> list[str]:
 
 def _names(names: set[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _dtype(number: int) -> str:
-    try:
-        return str(tf.dtypes.as_dtype(number).name)
-    except TypeError:
-        return f"of unknown dtype {number}"

@@ -9,6 +9,8 @@ TrainerError
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 
 class TrainerError(Exception):
     """Base of every error that the command line prints as one line."""
@@ -38,3 +40,8 @@ class TrainingError(TrainerError):
 
 class ExportError(TrainerError):
     """A model cannot be exported."""
+
+
+def explain(error: ValidationError) -> str:
+    """What Pydantic found wrong, in one line: each key with its reason."""
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False))

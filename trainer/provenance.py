@@ -28,6 +28,7 @@ def git_state(file: Path) -> dict[str, Any] | None:
 
 def library_versions() -> dict[str, str]:
     """Versions of what the numbers depend on: Python, Keras, its backend, NumPy and OpenCV."""
+    # Takes seconds to import; the commands import this module for all that they do.
     import keras
 
     names = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")

@@ -1,15 +1,11 @@
-"""A run directory: the files in it, and what a finished run left there."""
+"""A run directory: the files in it, who may write there, and what a finished run left."""
 
 import json
-import warnings
+import shutil
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-import keras
-
 from trainer.errors import ConfigError, TrainingError
-from trainer.networks.networks import build
-from trainer.training.config import load_config
 
 CHECKPOINT = "checkpoint.npz"
 CONFIG = "config.yaml"
@@ -21,30 +17,27 @@ WEIGHTS = "best.weights.h5"
 
 
 class RunFacts(TypedDict):
-    """A run's metrics.json; other keys may stand beside these.
+    """A run's metrics.json; other keys may stand beside these."""
 
-    Attributes:
-        epoch: 1-based epoch whose weights were kept.
-        parameters: weights of the model, all kinds.
-        PublicTest: `trainer.evaluation.metrics.Metrics` as JSON.
-        config: the effective `TrainConfig` as JSON.
-        data: `trainer.data.dataset.Dataset.facts()`.
-    """
-
+    # 1-based epoch whose weights were kept.
     epoch: int
+    # Weights of the model, all kinds.
     parameters: int
+    # `trainer.evaluation.metrics.Metrics` as JSON.
     PublicTest: dict[str, Any]
+    # The effective `TrainConfig` as JSON.
     config: dict[str, Any]
+    # `trainer.data.dataset.Dataset.facts`.
     data: dict[str, Any]
 
 
-def load_facts(directory: Path) -> RunFacts:
+def load_facts(run: Path) -> RunFacts:
     """What a finished run wrote to metrics.json.
 
     Raises:
         TrainingError: the directory holds no finished run.
     """
-    path = directory / METRICS
+    path = run / METRICS
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -54,41 +47,39 @@ def load_facts(directory: Path) -> RunFacts:
     return cast(RunFacts, facts)
 
 
-def load_run(directory: Path) -> keras.Model:
-    """A run's model with its best weights, in float32 whatever precision and backend trained it.
+def claim(run: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to write over a run that the user did not offer up.
 
     Raises:
-        ConfigError: the directory has no readable config.yaml, or no weights that fit the model it names.
+        ConfigError: both were asked for.
+        TrainingError: the directory holds a begun or finished run, and neither was.
     """
-    config = load_config(directory / CONFIG, [])
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        model = build(config.model, config.model_args)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    load_weights(model, directory)
-    return model
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if resume or overwrite:
+        return
+    for name, state in ((METRICS, "a finished run"), (CHECKPOINT, "a begun run"), (CONFIG, "a begun run")):
+        if (run / name).exists():
+            raise TrainingError(
+                f"{run} holds {state}; give --resume to go on, --overwrite to replace it, or another --out"
+            )
 
 
-def load_weights(model: keras.Model, run: Path) -> None:
-    """Load a run's best weights into a model built as the run's was.
+def require_unfinished(run: Path) -> None:
+    """Refuse to start a run afresh where the results of another one are, whose checkpoint was deleted.
 
     Raises:
-        ConfigError: the run has no weights, or not this model's.
+        TrainingError: names what is there.
     """
-    path = run / WEIGHTS
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns where a file has nothing for some of the layers, and leaves them random.
-            warnings.simplefilter("error", UserWarning)
-            model.load_weights(path)
-    except (OSError, ValueError, KeyError, UserWarning) as error:
-        raise ConfigError(f"{path}: cannot be loaded into {model.name}: {error}") from error
+    for name in (METRICS, WEIGHTS):
+        if (run / name).exists():
+            raise TrainingError(
+                f"{run} has {name} but no {CHECKPOINT} to go on from; give --overwrite to replace the run"
+            )
 
 
-def save_weights(model: keras.Model, path: Path) -> None:
-    """Write the weights so that a reader finds the old file or the new one, never half of it."""
-    partial = path.with_name(f".partial-{path.name}")
-    model.save_weights(partial)
-    partial.replace(path)
+def clear(run: Path) -> None:
+    """Remove what an earlier run left, and nothing else."""
+    for name in (CHECKPOINT, CONFIG, LOG, METRICS, WEIGHTS):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / TENSORBOARD, ignore_errors=True)

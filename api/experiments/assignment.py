@@ -12,18 +12,23 @@ FORCE_HEADER = "X-Variant"
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """forced: the client named the variant; subject: as the client sent it."""
-
     experiment: Experiment
     variant: Variant
+    # The client named the variant.
     forced: bool
+    # As the client sent it.
     subject: str | None
 
 
 def assign(experiment: Experiment, subject: str | None, forced: str | None) -> Assignment:
-    """subject: who asks, None draws a bucket for this request alone; forced: the name of a variant to give instead.
+    """The variant for one request.
 
-    Raises InvalidParameter when there is no variant of that name.
+    Args:
+        subject: who asks; None draws a bucket for this request alone.
+        forced: the name of a variant to give instead.
+
+    Raises:
+        InvalidParameter: there is no variant of that name.
     """
     if forced is not None:
         variant = experiment.find(forced)
@@ -32,4 +37,4 @@ def assign(experiment: Experiment, subject: str | None, forced: str | None) -> A
             raise InvalidParameter({FORCE_HEADER: f"experiment {experiment.name!r} has the variants {names}"})
         return Assignment(experiment, variant, True, subject)
     bucket = bucket_of(experiment.salt, subject) if subject is not None else secrets.randbelow(BUCKETS)
-    return Assignment(experiment, experiment.owner(bucket), False, subject)
+    return Assignment(experiment, experiment.variant_of(bucket), False, subject)

@@ -17,7 +17,10 @@ class CircuitBreaker:
     """
 
     def __init__(self, failures: int, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """clock: seconds that never go back."""
+        """
+        Args:
+            clock: seconds that never go back.
+        """
         self._threshold = failures
         self._open_s = open_s
         self._clock = clock
@@ -35,10 +38,10 @@ class CircuitBreaker:
 
     def begin(self) -> int | None:
         """A ticket to hand to succeed(), fail() or abandon(), exactly one of them; None: do not attempt it now."""
-        state = self.state
-        if state == "open" or (state == "half-open" and self._probing):
-            return None
-        self._probing = state == "half-open"
+        if self._retry_at is not None:
+            if self._probing or self._clock() < self._retry_at:
+                return None
+            self._probing = True
         return self._generation
 
     def succeed(self, ticket: int) -> None:
@@ -67,12 +70,14 @@ class CircuitBreaker:
         self._generation += 1
 
 
-class Breakers:
-    """One circuit breaker per target. Targets come from experiments.yaml alone, so there are few."""
+class Breakers(dict[Target, CircuitBreaker]):
+    """One circuit breaker per target, made when it is first looked up. Targets come from experiments.yaml alone, so
+    there are few.
+    """
 
     def __init__(self, failures: int, open_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self._new = partial(CircuitBreaker, failures, open_s, clock)
-        self._breakers: dict[Target, CircuitBreaker] = {}
 
-    def of(self, target: Target) -> CircuitBreaker:
-        return self._breakers.setdefault(target, self._new())
+    def __missing__(self, target: Target) -> CircuitBreaker:
+        return self.setdefault(target, self._new())

@@ -20,9 +20,13 @@ State = Literal["scheduled", "running", "ended"]
 
 
 class ExperimentsError(Exception):
-    """problems: one `key: reason` each."""
+    """One line for each problem."""
 
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        """
+        Args:
+            problems: `key: reason` each.
+        """
         super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
 
 
@@ -38,7 +42,7 @@ class ModelChoice(_Strict):
     version: int | None = Field(default=None, ge=0, lt=2**63, strict=True)
     label: Label | None = None
 
-    @property
+    @cached_property
     def target(self) -> Target:
         return Target(self.model, self.version, self.label)
 
@@ -50,14 +54,12 @@ class ModelChoice(_Strict):
 
 
 class Variant(ModelChoice):
-    """weight: relative to the other variants' weights; 0 answers only those who force it."""
-
+    # Relative to the other variants' weights; 0 answers only those who force it.
     weight: float = Field(ge=0, strict=True, allow_inf_nan=False)
 
 
 class Shadow(ModelChoice):
-    """share: part of the experiment's answers whose faces are scored again by this target."""
-
+    # Part of the experiment's answers whose faces are scored again by this target.
     share: float = Field(default=1.0, gt=0, le=1, strict=True)
 
 
@@ -85,14 +87,14 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
 
 
 class Experiment(_Strict):
-    """One experiment. salt: the name when absent; control: the first variant when absent; end: none when absent."""
-
     name: Name
+    # The name when absent.
     salt: str = Field(default="", min_length=1)
     start: Moment
     end: Moment | None = None
     subject: SubjectSource = SubjectSource(header="X-Subject-ID")
     variants: tuple[Variant, ...] = Field(min_length=1, max_length=10)
+    # The first variant when absent.
     control: str = ""
     shadow: tuple[Shadow, ...] = Field(default=(), max_length=10)
 
@@ -124,7 +126,7 @@ class Experiment(_Strict):
     def variant_names(self) -> list[str]:
         return [variant.name for variant in self.variants]
 
-    @property
+    @cached_property
     def buckets(self) -> tuple[int, ...]:
         """How many of the 10,000 buckets each variant owns."""
         return shares([variant.weight for variant in self.variants])
@@ -142,7 +144,7 @@ class Experiment(_Strict):
         content = json.dumps((self.name, self.salt, self.control, variants))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def control_variant(self) -> Variant:
         return next(variant for variant in self.variants if variant.name == self.control)
 
@@ -150,14 +152,21 @@ class Experiment(_Strict):
         """The variant of that name, if there is one."""
         return next((variant for variant in self.variants if variant.name == name), None)
 
-    def owner(self, bucket: int) -> Variant:
-        """The variant that owns a bucket, 0 to 9,999."""
+    @cached_property
+    def _variants_by_bucket(self) -> tuple[Variant, ...]:
         weights = tuple(variant.weight for variant in self.variants)
-        name = allocate(tuple(self.variant_names), weights, self.control)[bucket]
-        return next(variant for variant in self.variants if variant.name == name)
+        variants = {variant.name: variant for variant in self.variants}
+        return tuple(variants[name] for name in allocate(tuple(variants), weights, self.control))
+
+    def variant_of(self, bucket: int) -> Variant:
+        """The variant that owns a bucket, 0 to 9,999."""
+        return self._variants_by_bucket[bucket]
 
     def state(self, now: datetime) -> State:
-        """now: aware. The end itself is no longer part of the experiment."""
+        """
+        Args:
+            now: aware. The end itself is no longer part of the experiment.
+        """
         if now < self.start:
             return "scheduled"
         return "running" if self.end is None or now < self.end else "ended"
@@ -190,9 +199,14 @@ class ExperimentsConfig(_Strict):
 
 
 def parse(content: bytes, path: Path, models: Sequence[str]) -> ExperimentsConfig:
-    """The content of experiments.yaml. path: for messages; models: those that variants may name.
+    """The content of experiments.yaml.
 
-    Raises ExperimentsError.
+    Args:
+        path: for messages.
+        models: those that variants may name.
+
+    Raises:
+        ExperimentsError: says what is wrong, and where.
     """
     try:
         # The loader is a SafeLoader.

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from api.experiments.breaker import Breakers, CircuitBreaker
 from api.experiments.buckets import BUCKETS, bucket_of
 from api.experiments.config import Experiment, Shadow
 from api.model.client import ModelClient, Scores
-from api.observe.metrics import ExperimentMetrics
+from api.observe.metrics import Metrics
 from api.observe.request_id import request_id
 from api.observe.tracing import tracer
 from wire.target import Target
@@ -25,11 +25,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ShadowStats:
-    """Counts since the gateway started. results: answers; divergence: summed over faces, bits."""
+    """Counts since the gateway started."""
 
+    # Answers that were compared.
     results: int = 0
     faces: int = 0
     agreeing: int = 0
+    # Summed over the faces, in bits.
     divergence: float = 0.0
     dropped: int = 0
     errors: int = 0
@@ -46,15 +48,6 @@ class ShadowStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """faces: how many; agreeing: how many with the same likeliest class; divergence: summed over the faces, bits."""
-
-    faces: int
-    agreeing: int
-    divergence: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Job:
     experiment: str
     shadow: Shadow
@@ -63,6 +56,11 @@ class _Job:
     request_id: str | None
     trace: context.Context
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Values of the metrics' labels."""
+        return (self.experiment, self.shadow.name)
+
 
 class Shadows:
     """A queue bounded by the faces in it, and as many workers as there may be calls at a time."""
@@ -70,16 +68,20 @@ class Shadows:
     def __init__(
         self,
         client: ModelClient,
-        metrics: ExperimentMetrics,
+        metrics: Metrics,
         breakers: Breakers,
         *,
         busy: Callable[[], bool],
         concurrency: int,
         queue_faces: int,
     ) -> None:
-        """client: on a channel of its own, so that a failing shadow uses up no retries of requests.
-
-        breakers: of shadows alone, so that no variant is judged by them. busy: whether requests need the machine now.
+        """
+        Args:
+            client: on a channel of its own, so that a failing shadow uses up no retries of requests.
+            breakers: of shadows alone, so that no variant is judged by them.
+            busy: whether requests need the machine now.
+            concurrency: calls at a time.
+            queue_faces: that may wait.
         """
         self._client = client
         self._metrics = metrics
@@ -126,7 +128,7 @@ class Shadows:
             job = await self._queue.get()
             self._waiting -= len(job.faces)
             request_id.set(job.request_id)
-            breaker = self._breakers.of(job.shadow.target)
+            breaker = self._breakers[job.shadow.target]
             ticket = None if self._busy() else breaker.begin()
             if ticket is None:
                 self._count_dropped(job.experiment, job.shadow)
@@ -136,7 +138,7 @@ class Shadows:
     async def _ask(self, job: _Job, breaker: CircuitBreaker, ticket: int) -> None:
         closed = breaker.state == "closed"
         try:
-            comparison = await self._compare(job)
+            agreeing, divergence = await self._compare(job)
         except ServiceError as error:
             self._count_error(job, error.slug)
             breaker.fail(ticket)
@@ -154,46 +156,47 @@ class Shadows:
             breaker.succeed(ticket)
             if not closed and breaker.state == "closed":
                 logger.info("shadow %s of %s answers again", job.shadow.name, job.experiment)
-            self._count(job, comparison)
+            self._count(job, agreeing, divergence)
 
-    async def _compare(self, job: _Job) -> Comparison:
+    async def _compare(self, job: _Job) -> tuple[int, float]:
         named = {"emotion.experiment": job.experiment, "emotion.shadow": job.shadow.name}
         with tracer.start_as_current_span("shadow", context=job.trace, attributes=named):
             scores = await self._client.predict(job.shadow.target, job.faces)
             try:
-                return compare(job.answer.classes, job.answer.probabilities, scores.classes, scores.probabilities)
+                return compare(job.answer, scores)
             except ValueError as error:
                 raise BadModelAnswer(str(error)) from error
 
-    def _count(self, job: _Job, comparison: Comparison) -> None:
+    def _count(self, job: _Job, agreeing: int, divergence: float) -> None:
         stats = self.stats(job.experiment, job.shadow)
         stats.results += 1
-        stats.faces += comparison.faces
-        stats.agreeing += comparison.agreeing
-        stats.divergence += comparison.divergence
-        self._metrics.count_shadow_result(
-            job.experiment,
-            job.shadow.name,
-            faces=comparison.faces,
-            agreeing=comparison.agreeing,
-            divergence=comparison.divergence,
-        )
+        stats.faces += len(job.faces)
+        stats.agreeing += agreeing
+        stats.divergence += divergence
+        self._metrics.shadow_results.labels(*job.names).inc()
+        self._metrics.shadow_faces.labels(*job.names).inc(len(job.faces))
+        self._metrics.shadow_agreeing_faces.labels(*job.names).inc(agreeing)
+        self._metrics.shadow_divergence_bits.labels(*job.names).inc(divergence)
 
     def _count_dropped(self, experiment: str, shadow: Shadow) -> None:
         self.stats(experiment, shadow).dropped += 1
-        self._metrics.count_shadow_dropped(experiment, shadow.name)
+        self._metrics.shadow_dropped.labels(experiment, shadow.name).inc()
 
-    def _count_error(self, job: _Job, kind: str) -> None:
+    def _count_error(self, job: _Job, slug: str) -> None:
         self.stats(job.experiment, job.shadow).errors += 1
-        self._metrics.count_shadow_error(job.experiment, job.shadow.name, kind)
+        self._metrics.shadow_errors.labels(*job.names, slug).inc()
 
 
 def jensen_shannon(p: NDArray[np.float32], q: NDArray[np.float32]) -> NDArray[np.float64]:
     """Jensen-Shannon divergence of each row, float64 [N], in bits: 0 for equal rows, 1 for disjoint ones.
 
-    p, q: [N, C], rows adding up to 1. H((P + Q) / 2) - (H(P) + H(Q)) / 2 with H Shannon's entropy to base 2 (Lin,
-    "Divergence measures based on the Shannon entropy", IEEE Transactions on Information Theory 37(1), 1991, equation
-    4.1 with both weights 1/2). It is symmetric and finite where a class has probability 0.
+    H((P + Q) / 2) - (H(P) + H(Q)) / 2 with H Shannon's entropy to base 2 (Lin, "Divergence measures based on the
+    Shannon entropy", IEEE Transactions on Information Theory 37(1), 1991, equation 4.1 with both weights 1/2). It is
+    symmetric and finite where a class has probability 0.
+
+    Args:
+        p: [N, C], rows adding up to 1.
+        q: likewise.
     """
     first, second = p.astype(np.float64), q.astype(np.float64)
     divergence = _entropy((first + second) / 2) - (_entropy(first) + _entropy(second)) / 2
@@ -202,22 +205,21 @@ def jensen_shannon(p: NDArray[np.float32], q: NDArray[np.float32]) -> NDArray[np
     return clipped
 
 
-def compare(
-    classes: Sequence[str],
-    probabilities: NDArray[np.float32],
-    other_classes: Sequence[str],
-    other: NDArray[np.float32],
-) -> Comparison:
-    """Two answers, [N, C] each, which may list their classes in different orders.
+def compare(answer: Scores, other: Scores) -> tuple[int, float]:
+    """Two answers for the same faces, which may list their classes in different orders.
 
-    Raises ValueError when they are not over the same classes.
+    Returns:
+        How many faces have the same likeliest class, and the divergence summed over the faces, in bits.
+
+    Raises:
+        ValueError: they are not over the same classes.
     """
-    if sorted(classes) != sorted(other_classes):
-        raise ValueError(f"classes {', '.join(other_classes)} are not the classes {', '.join(classes)}")
-    reordered = other[:, [other_classes.index(name) for name in classes]]
-    agreeing = probabilities.argmax(axis=1) == reordered.argmax(axis=1)
-    divergence = jensen_shannon(probabilities, reordered)
-    return Comparison(len(probabilities), int(agreeing.sum()), float(divergence.sum()))
+    if sorted(answer.classes) != sorted(other.classes):
+        raise ValueError(f"classes {', '.join(other.classes)} are not the classes {', '.join(answer.classes)}")
+    place = np.array([answer.classes.index(name) for name in other.classes])
+    agreeing = answer.likeliest == place[other.likeliest]
+    divergence = jensen_shannon(answer.probabilities[:, place], other.probabilities)
+    return int(agreeing.sum()), float(divergence.sum())
 
 
 def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,55 +4,58 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from urllib.parse import quote
 
 from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ShuttingDown, TooLarge
 from api.http.problems import problem_response
 from api.observe.metrics import Metrics
 from api.observe.request_id import request_id
+from api.observe.tracing import exemplar
 from api.server import Drain
 
 access_log = logging.getLogger("api.access")
+
+# Of the API's paths. Without it they are aliases.
+PREFIX = "/v1"
 
 HEADER = "X-Request-ID"
 
 # What a client may choose ends up in our logs and in gRPC metadata: printable ASCII without space, bounded.
 _SANE_ID = re.compile(r"[!-~]{1,128}")
 
-# nginx's status for a client that went away; it is only logged and counted, for nobody is there to read it.
+# nginx's status for a client that went away; it is only logged and counted, because nobody is there to read it.
 _CLIENT_CLOSED_REQUEST = 499
 
 
+@dataclass(frozen=True, slots=True)
 class RequestContext:
     """Outermost: whatever happens inside, the answer has a request id, is logged and counted.
 
     While the gateway drains, it also says that the connection will not be kept alive.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, drain: Drain) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._drain = drain
+    app: ASGIApp
+    metrics: Metrics
+    drain: Drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        with self._metrics.in_flight():
-            await self._handle(scope, receive, send)
-
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = perf_counter()
         given = Headers(scope=scope).get(HEADER, "")
-        token = request_id.set(given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex)
-        trace.get_current_span().set_attribute("emotion.request_id", request_id.get() or "")
+        identity = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        token = request_id.set(identity)
+        trace.get_current_span().set_attribute("emotion.request_id", identity)
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -60,71 +63,67 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[HEADER] = request_id.get() or ""
-                if self._drain.active:
+                headers[HEADER] = identity
+                if self.drain.active:
                     # A client that sent its next request just when the connection is closed would see it fail.
                     headers["Connection"] = "close"
             await send(message)
 
+        self.metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
-        except asyncio.CancelledError:
-            # The server's, of what is left when its time to stop is over.
-            if status is not None or not self._drain.active:
-                raise
-            error = ShuttingDown("The gateway had to stop before this request was done.")
-            await problem_response(error, self._metrics)(scope, receive, send_with_id)
-        except Exception as error:
-            response = problem_response(error, self._metrics)
-            if status is not None:
-                # Half an answer is out already: only closing the connection tells the client that it is not
-                # whole.
-                raise
+        except (Exception, asyncio.CancelledError) as error:
+            response = self._response(error, begun=status is not None)
             await response(scope, receive, send_with_id)
         finally:
             self._finish(scope, status or _CLIENT_CLOSED_REQUEST, perf_counter() - start)
+            self.metrics.in_flight.dec()
             request_id.reset(token)
 
+    def _response(self, error: BaseException, *, begun: bool) -> Response:
+        """What to answer in place of what failed; raises the error where there is nothing to answer."""
+        if isinstance(error, Exception):
+            response = problem_response(error, self.metrics)
+            if begun:
+                # Half an answer is out already: only closing the connection tells the client that it is not whole.
+                raise error
+            return response
+        # It was cancelled; by the server, of what is left when its time to stop is over.
+        if begun or not self.drain.active:
+            raise error
+        return problem_response(ShuttingDown("The gateway had to stop before this request was done."), self.metrics)
+
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+        # /v1/predict and its alias /predict are one route.
+        route = getattr(scope.get("route"), "path", "unmatched").removeprefix(PREFIX)
         # Quoted again: a decoded line feed would forge a line of the log.
         path = quote(scope["path"])
-        self._metrics.count_request(route, status, seconds)
-        access_log.info(
-            "%s %s %d %.1f ms",
-            scope["method"],
-            path,
-            status,
-            seconds * 1000,
-            extra={
-                "fields": {
-                    "method": scope["method"],
-                    "path": path,
-                    "status": status,
-                    "duration_ms": round(seconds * 1000, 1),
-                }
-            },
-        )
+        self.metrics.requests.labels(route, str(status)).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds, exemplar())
+        fields = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1000, 1)}
+        access_log.info("%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000, extra={"fields": fields})
 
 
+@dataclass(frozen=True, slots=True)
 class BodyLimit:
     """Refuses a body that is too large, at once when Content-Length says so, else as soon as it is.
 
     Frameworks limit form fields, but write files of any size to disk.
     """
 
-    def __init__(self, app: ASGIApp, limit_of: Callable[[str], int]) -> None:
-        """limit_of: the limit in bytes for a path."""
-        self._app = app
-        self._limit_of = limit_of
+    app: ASGIApp
+    # Bytes by path, without the API's prefix.
+    limits: Mapping[str, int]
+    # Bytes for any other path.
+    default: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        limit = self._limit_of(scope["path"])
+        limit = self.limits.get(scope["path"].removeprefix(PREFIX), self.default)
         length = Headers(scope=scope).get("content-length", "")
         announced = int(length) if length.isdecimal() else None
         received = 0
@@ -132,11 +131,13 @@ class BodyLimit:
         async def receive_limited() -> Message:
             nonlocal received
             if announced is not None and announced > limit:
-                raise TooLarge("The body", unit="bytes", limit=limit, size=announced)
+                detail = f"The body has {announced:,} bytes; the limit is {limit:,} bytes."
+                raise TooLarge(detail, limit=limit, unit="bytes", size=announced)
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise TooLarge("The body", unit="bytes", limit=limit, size=None)
+                detail = f"The body has more bytes than allowed; the limit is {limit:,} bytes."
+                raise TooLarge(detail, limit=limit, unit="bytes")
             return message
 
-        await self._app(scope, receive_limited, send)
+        await self.app(scope, receive_limited, send)

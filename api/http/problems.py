@@ -19,6 +19,14 @@ from faces.errors import FaceError
 logger = logging.getLogger(__name__)
 
 
+_OF_FACES: dict[type[FaceError], type[ServiceError]] = {
+    faces.errors.UnreadableImage: errors.UnreadableImage,
+    faces.errors.UnsupportedFormat: errors.UnsupportedFormat,
+    faces.errors.TooLarge: errors.TooLarge,
+    faces.errors.OutOfMemory: errors.Overloaded,
+}
+
+
 class _FrameworkError(ServiceError):
     """An error that Starlette raised by itself, such as an unknown path (RFC 9457: about:blank)."""
 
@@ -37,35 +45,32 @@ class _FrameworkError(ServiceError):
         return super().problem() | {"type": "about:blank"}
 
 
-def as_service_error(error: Exception, path: str = "") -> ServiceError:
-    """Any exception as one that can be rendered; an unexpected one is logged with its traceback."""
-    if isinstance(error, FaceError):
-        return _of_a_face(error)
-    if isinstance(error, ServiceError):
-        if isinstance(error, InternalError):
-            logger.error(error.title, exc_info=error)
-        return error
-    if isinstance(error, RequestValidationError):
-        return InvalidParameter({_field(e["loc"]): e["msg"] for e in error.errors()})
-    if isinstance(error, HTTPException):
-        return _FrameworkError(error, path)
-    logger.error("unexpected error", exc_info=error)
-    return InternalError()
+def noted(error: Exception, metrics: Metrics, path: str = "") -> ServiceError:
+    """Any exception as one that can be rendered, counted by its type; what nobody expected goes to the log.
+
+    Args:
+        path: of the request.
+    """
+    found = _as_service_error(error, path)
+    if isinstance(found, InternalError):
+        logger.error("unexpected error" if type(found) is InternalError else found.title, exc_info=error)
+    metrics.errors.labels(found.slug).inc()
+    return found
 
 
-def _of_a_face(error: FaceError) -> ServiceError:
+def _as_service_error(error: Exception, path: str) -> ServiceError:
     match error:
-        case faces.errors.UnreadableImage():
-            return errors.UnreadableImage(error.detail, **error.members)
-        case faces.errors.UnsupportedFormat():
-            return errors.UnsupportedFormat(error.detail, **error.members)
-        case faces.errors.TooLarge():
-            return errors.TooLarge(error.what, unit=error.unit, limit=error.limit, size=error.size)
-        case faces.errors.OutOfMemory():
-            return errors.Overloaded(error.detail, **error.members)
-    failure = errors.DetectorFailed() if isinstance(error, faces.errors.DetectorFailed) else InternalError()
-    logger.error(failure.title, exc_info=error)
-    return failure
+        case ServiceError():
+            return error
+        case RequestValidationError():
+            return InvalidParameter({_field(e["loc"]): e["msg"] for e in error.errors()})
+        case HTTPException():
+            return _FrameworkError(error, path)
+        case FaceError() if type(error) in _OF_FACES:
+            return _OF_FACES[type(error)](error.detail, **error.members)
+        case faces.errors.DetectorFailed():
+            return errors.DetectorFailed()
+    return InternalError()
 
 
 def _field(location: Sequence[int | str]) -> str:
@@ -74,11 +79,10 @@ def _field(location: Sequence[int | str]) -> str:
 
 
 def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSONResponse:
-    """The one renderer: counts the error by type and returns it as application/problem+json."""
-    service_error = as_service_error(error, path)
-    problem = service_error.problem()
-    metrics.count_error(service_error.slug)
-    return JSONResponse(problem, problem["status"], service_error.headers, "application/problem+json")
+    """The one renderer: application/problem+json."""
+    found = noted(error, metrics, path)
+    problem = found.problem()
+    return JSONResponse(problem, problem["status"], found.headers, "application/problem+json")
 
 
 def _slugs(kind: type[ServiceError]) -> set[str]:
@@ -88,7 +92,9 @@ def _slugs(kind: type[ServiceError]) -> set[str]:
 
 def install_error_handler(app: FastAPI, metrics: Metrics) -> None:
     """Render our errors and those of FastAPI and Starlette alike; the rest reaches RequestContext."""
-    metrics.expect_errors(sorted(_slugs(ServiceError)))
+    # An increase over a series needs it from the start, not from the first error.
+    for slug in sorted(_slugs(ServiceError)):
+        metrics.errors.labels(slug)
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return problem_response(error, metrics, request.url.path)

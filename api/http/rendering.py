@@ -1,39 +1,50 @@
-"""Results as the public JSON."""
+"""A prediction as the public JSON."""
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
 
 from api.http.schemas import BoxOut, FaceOut, ImageOut, ModelOut, Timing
-from api.predictor import Answer, ImageResult
-from faces.detect import Box
+from api.predictor import Prediction
 
 
-def model_out(answer: Answer) -> ModelOut:
-    return ModelOut(name=answer.target.model, version=answer.prediction.version, label=answer.target.label)
+def answer_out(prediction: Prediction, start: float) -> dict[str, Any]:
+    """What an answer has whatever the number of its photos.
+
+    Args:
+        start: of the request, as time.perf_counter() gave it.
+    """
+    assignment, target = prediction.assignment, prediction.target
+    times_ms = {**prediction.stages_ms, "total": (perf_counter() - start) * 1000}
+    return {
+        "id": prediction.id,
+        "experiment": assignment.experiment.name if assignment else None,
+        "variant": assignment.variant.name if assignment else None,
+        "fallback": prediction.fallback,
+        "model": ModelOut(name=target.model, version=prediction.scores.version, label=target.label),
+        "timing_ms": Timing(**{stage: round(milliseconds, 2) for stage, milliseconds in times_ms.items()}),
+    }
 
 
-def image_out(result: ImageResult) -> ImageOut:
-    return ImageOut(width=result.found.width, height=result.found.height)
-
-
-def faces_out(result: ImageResult, classes: Sequence[str]) -> list[FaceOut]:
-    return [_face(box, classes, row) for box, row in zip(result.found.boxes, result.probabilities, strict=True)]
-
-
-def timing_out(stages_ms: Mapping[str, float], total_s: float) -> Timing:
-    rounded = {stage: round(milliseconds, 2) for stage, milliseconds in stages_ms.items()}
-    return Timing(total=round(total_s * 1000, 2), **rounded)
-
-
-def _face(box: Box, classes: Sequence[str], row: NDArray[np.float32]) -> FaceOut:
-    # float32 holds about seven digits; more would only show its rounding.
-    probabilities = {name: round(float(value), 6) for name, value in zip(classes, row, strict=True)}
-    emotion = classes[int(row.argmax())]
-    return FaceOut(
-        box=BoxOut(x=box.x, y=box.y, width=box.width, height=box.height),
-        emotion=emotion,
-        confidence=probabilities[emotion],
-        probabilities=probabilities,
-    )
+def photos_out(prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """For each photo its size and its faces; nothing for one that could not be read."""
+    scores = prediction.scores
+    rows = zip(scores.likeliest.tolist(), scores.probabilities.tolist(), strict=True)
+    for photo in prediction.photos:
+        if isinstance(photo, Exception):
+            yield {}
+            continue
+        faces = []
+        for box, (likeliest, row) in zip(photo.boxes, rows, strict=False):
+            # float32 holds about seven digits; more would only show its rounding.
+            probabilities = {name: round(value, 6) for name, value in zip(scores.classes, row, strict=True)}
+            emotion = scores.classes[likeliest]
+            faces.append(
+                FaceOut(
+                    box=BoxOut(x=box.x, y=box.y, width=box.width, height=box.height),
+                    emotion=emotion,
+                    confidence=probabilities[emotion],
+                    probabilities=probabilities,
+                )
+            )
+        yield {"image": ImageOut(width=photo.width, height=photo.height), "faces": faces}

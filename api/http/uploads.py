@@ -2,12 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -44,10 +42,16 @@ class _InMemoryParser(MultiPartParser):
 async def read_image(request: Request, pool: CpuPool) -> bytes:
     """The image of a request, by Content-Type: form field `file`, JSON member `image`, or the raw body.
 
-    Raises UnsupportedFormat for another Content-Type, InvalidParameter for a wrong form or JSON,
-    UnreadableImage for an empty body and TooLarge from BodyLimit.
+    Args:
+        pool: decodes base64.
+
+    Raises:
+        UnsupportedFormat: another Content-Type.
+        InvalidParameter: a wrong form or JSON.
+        UnreadableImage: an empty body.
+        TooLarge: from BodyLimit.
     """
-    kind = _content_type(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MULTIPART:
         [upload] = await _read_files(request, field="file", limit=1)
         return upload.content
@@ -64,22 +68,19 @@ async def read_image(request: Request, pool: CpuPool) -> bytes:
 
 
 async def read_batch(request: Request, limit: int) -> list[Upload]:
-    """The files of a batch, form field `files` repeated 1 to `limit` times.
-
-    Raises UnsupportedFormat, InvalidParameter, and TooLarge from BodyLimit.
-    """
-    kind = _content_type(request)
+    """The files of a batch, form field `files` repeated 1 to `limit` times. Raises as read_image() does."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART:
         raise UnsupportedFormat(f"Content-Type is {kind or 'missing'}; a batch must be {MULTIPART}.")
     return await _read_files(request, field="files", limit=limit)
 
 
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
-
-
 async def _read_files(request: Request, *, field: str, limit: int) -> list[Upload]:
-    async with _form(request, field, limit) as form:
+    try:
+        form = await _InMemoryParser(request.headers, request.stream(), max_files=limit, max_fields=limit).parse()
+    except MultiPartException as error:
+        raise InvalidParameter({field: error.message}) from error
+    try:
         for name, value in form.multi_items():
             if name != field:
                 raise InvalidParameter({name: f"unknown form field; the image goes into {field!r}"})
@@ -89,16 +90,6 @@ async def _read_files(request: Request, *, field: str, limit: int) -> list[Uploa
         if not files:
             raise InvalidParameter({field: "is missing"})
         return [Upload(file.filename, await file.read()) for file in files if isinstance(file, UploadFile)]
-
-
-@asynccontextmanager
-async def _form(request: Request, field: str, limit: int) -> AsyncIterator[FormData]:
-    try:
-        form = await _InMemoryParser(request.headers, request.stream(), max_files=limit, max_fields=limit).parse()
-    except MultiPartException as error:
-        raise InvalidParameter({field: error.message}) from error
-    try:
-        yield form
     finally:
         await form.close()
 

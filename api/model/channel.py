@@ -1,6 +1,5 @@
 """The gRPC channel to the model server: balancing, retries, keepalive, reconnection."""
 
-import ipaddress
 import json
 from pathlib import Path
 
@@ -47,32 +46,13 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
 _OWN_CONNECTIONS: tuple[tuple[str, str | int], ...] = (("grpc.use_local_subchannel_pool", 1),)
 
 
-def check_target(target: str) -> None:
-    """Raises ValueError for a list of addresses that gRPC would take for the name of one host, never to be found."""
-    scheme, _, addresses = target.partition(":")
-    if scheme not in ("ipv4", "ipv6"):
-        if "," in target:
-            raise ValueError(
-                "several model servers are ipv4:10.0.0.1:8500,10.0.0.2:8500, or one name that has all their addresses: "
-                "dns:///serving:8500"
-            )
-        return
-    for address in addresses.split(","):
-        host, _, port = address.rpartition(":")
-        try:
-            family = f"ipv{ipaddress.ip_address(host.removeprefix('[').removesuffix(']')).version}"
-        except ValueError:
-            family = ""
-        if family != scheme or not port.isdecimal():
-            wanted = "IPv4 address with a port" if scheme == "ipv4" else "IPv6 address with a port: [fd00::1]:8500"
-            raise ValueError(f"{address!r} is not an {wanted}")
-
-
 def open_channel(target: str, *, tls: bool, ca_file: Path | None) -> grpc.aio.Channel:
     """Open one channel within the running event loop; it connects by itself at the first call.
 
-    Neither connections nor the retry budget are shared with other channels to the same target. ca_file: PEM of the
-    authority to trust; None trusts gRPC's own list.
+    Neither connections nor the retry budget are shared with other channels to the same target.
+
+    Args:
+        ca_file: PEM of the authority to trust; None trusts gRPC's own list.
     """
     options = _OPTIONS + _OWN_CONNECTIONS
     if not tls:

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from operator import methodcaller
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -21,36 +24,48 @@ from api.errors import (
     UnknownVersion,
     VersionNotLoaded,
 )
+from api.model.channel import open_channel
 from api.model.tensors import from_array, to_classes, to_scores
 from api.observe.request_id import request_id
 from api.observe.tracing import call_span
+from api.settings import Settings
 from faces.contract import SIDE
 from wire import serving_pb2 as pb
 from wire.target import Target
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer", bound=Message)
+Response = TypeVar("Response", bound=Message)
 _Request = pb.PredictRequest | pb.GetModelMetadataRequest | pb.GetModelStatusRequest
+
+# Gets model, label and version whenever the model server has chosen the version.
+NoteVersion = Callable[[str, str | None, int], None]
 
 AVAILABLE = "AVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """probabilities: float32 [N, C] in the order of the C classes; version: the one that answered."""
+    """What a version makes of N faces."""
 
+    # The one that answered.
     version: int
+    # C names; none when there was no face.
     classes: tuple[str, ...]
+    # [N, C], in the order of the classes; each row adds up to 1.
     probabilities: NDArray[np.float32]
+    # [N], the index of each face's likeliest class.
+    likeliest: NDArray[np.int64]
+    # How long the model server was waited for.
+    infer_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """state: TF Serving's name, such as LOADING; error: why it failed to load, if it did."""
-
     version: int
+    # TF Serving's name, such as LOADING.
     state: str
+    # Why it failed to load, if it did.
     error: str | None
 
 
@@ -64,11 +79,13 @@ class ModelClient:
         timeout_s: float,
         models: Sequence[str],
         labels: Sequence[str],
-        note_version: Callable[[str, str | None, int], None],
+        note_version: NoteVersion,
     ) -> None:
-        """timeout_s: deadline of each call. models, labels: names to offer when asked for an unknown one.
-
-        note_version: gets model, label and version whenever the model server has chosen the version.
+        """
+        Args:
+            timeout_s: deadline of each call.
+            models: names to offer when asked for an unknown one.
+            labels: those to offer, and to look up.
         """
         self._timeout_s = timeout_s
         self._model_names = models
@@ -80,49 +97,55 @@ class ModelClient:
         self._metadata = _method(channel, prediction + "GetModelMetadata", pb.GetModelMetadataResponse)
         self._status = _method(channel, model + "GetModelStatus", pb.GetModelStatusResponse)
         self._classes: dict[tuple[str, int], tuple[str, ...]] = {}
-        self._last_version: dict[Target, int] = {}
 
     async def predict(self, target: Target, faces: NDArray[np.float32]) -> Scores:
-        """Score float32 [N, 48, 48, 1] in one call, N >= 1.
+        """Score float32 [N, 48, 48, 1] in one call.
 
-        Raises UnknownModel, UnknownVersion, UnknownLabel or VersionNotLoaded.
+        Raises:
+            UnknownModel, UnknownVersion, UnknownLabel, VersionNotLoaded: with no face as well, because whether a
+                version exists must not depend on what is in the photo.
         """
-        # Class names are asked for once per version; the guess fails only while a version or label moves.
-        expected = (target.model, self._last_version.get(target, -1))
-        outputs = ["scores"] if expected in self._classes else ["scores", "classes"]
-        answer = await self._predict_outputs(target, faces, outputs)
-        version = self._noted(target, answer.model_spec.version.value)
-        scores = to_scores(answer.outputs["scores"], len(faces))
-        if "classes" in answer.outputs:
-            self._classes[target.model, version] = to_classes(answer.outputs["classes"])
-        classes = await self.classes(target.model, version)
+        start = perf_counter()
+        if not len(faces):
+            version = await self.resolve(target)
+            infer_ms = (perf_counter() - start) * 1000
+            return Scores(version, (), np.empty((0, 0), np.float32), np.empty(0, np.int64), infer_ms)
+        request = pb.PredictRequest(
+            model_spec=target.spec(), inputs={"faces": from_array(faces)}, output_filter=["scores", "classes"]
+        )
+        answer = await self._ask(self._predict, request, target)
+        missing = [name for name in request.output_filter if name not in answer.outputs]
+        if missing:
+            raise BadModelAnswer(f"the answer lacks {', '.join(missing)}.")
+        if not answer.model_spec.HasField("version"):
+            raise BadModelAnswer("the answer does not say which version it is from.")
+        version = answer.model_spec.version.value
+        if target.version is None:
+            self._note_version(target.model, target.label, version)
+        scores, classes = to_scores(answer.outputs["scores"], len(faces)), to_classes(answer.outputs["classes"])
         if len(classes) != scores.shape[1]:
-            # Forget them: a server restarted on another repository may reuse the version's number.
-            del self._classes[target.model, version]
             raise BadModelAnswer(f"{scores.shape[1]} scores for {len(classes)} classes.")
-        self._last_version[target] = version
-        return Scores(version, classes, scores)
+        self._classes[target.model, version] = classes
+        return Scores(version, classes, scores, scores.argmax(axis=1), (perf_counter() - start) * 1000)
 
     async def classes(self, model: str, version: int) -> tuple[str, ...]:
-        """The names of a version's classes, asked of it once. Raises as predict() does."""
+        """The names of a version's classes, asked of it unless it has answered before. Raises as predict() does."""
         known = self._classes.get((model, version))
-        if known is None:
-            blank = np.zeros((1, SIDE, SIDE, 1), np.float32)
-            answer = await self._predict_outputs(Target(model, version), blank, ["classes"])
-            known = self._classes[model, version] = to_classes(answer.outputs["classes"])
-        return known
+        return known or (await self.predict(Target(model, version), np.zeros((1, SIDE, SIDE, 1), np.float32))).classes
 
     async def resolve(self, target: Target) -> int:
         """The version that would answer. Raises as predict() does."""
         request = pb.GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
-        answer = await self._ask(self._metadata, request, target)
-        return self._noted(target, answer.model_spec.version.value)
+        version = (await self._ask(self._metadata, request, target)).model_spec.version.value
+        if target.version is None:
+            self._note_version(target.model, target.label, version)
+        return version
 
     async def versions(self, model: str) -> list[VersionStatus]:
         """Every version that the model server knows, newest first. Raises UnknownModel."""
         request = pb.GetModelStatusRequest(model_spec=pb.ModelSpec(name=model))
         try:
-            answer = await self._call(self._status, request)
+            answer = await self._ask(self._status, request)
         except _RefusedError as refusal:
             others = [name for name in self._model_names if name != model]
             raise UnknownModel(repr(model), others) from refusal
@@ -136,7 +159,7 @@ class ModelClient:
                 model_spec=Target(model, label=label).spec(), metadata_field=["signature_def"]
             )
             try:
-                answer = await self._call(self._metadata, request)
+                answer = await self._ask(self._metadata, request)
             except _RefusedError:
                 return None
             return answer.model_spec.version.value
@@ -153,41 +176,25 @@ class ModelClient:
         if not any(known.state == AVAILABLE for known in versions):
             raise _not_ready(target.model, versions)
 
-    def _noted(self, target: Target, version: int) -> int:
-        if target.version is None:
-            self._note_version(target.model, target.label, version)
-        return version
+    async def _ask(self, method: "_Method[Response]", request: _Request, target: Target | None = None) -> Response:
+        """Call a method; with a target, a refusal is explained.
 
-    async def _predict_outputs(
-        self, target: Target, faces: NDArray[np.float32], outputs: list[str]
-    ) -> pb.PredictResponse:
-        request = pb.PredictRequest(
-            model_spec=target.spec(), inputs={"faces": from_array(faces)}, output_filter=outputs
-        )
-        answer = await self._ask(self._predict, request, target)
-        missing = [name for name in outputs if name not in answer.outputs]
-        if missing:
-            raise BadModelAnswer(f"the answer lacks {', '.join(missing)}.")
-        if not answer.model_spec.HasField("version"):
-            raise BadModelAnswer("the answer does not say which version it is from.")
-        return answer
-
-    async def _ask(self, method: "_Method[Answer]", request: _Request, target: Target) -> Answer:
-        try:
-            return await self._call(method, request)
-        except _RefusedError as refusal:
-            raise await self._explain(refusal, target) from refusal
-
-    async def _call(self, method: "_Method[Answer]", request: _Request) -> Answer:
-        """Raises _RefusedError where the caller must find out what the refusal means."""
+        Raises:
+            _RefusedError: without a target, where the caller must find out what the refusal means.
+        """
         metadata = {"x-request-id": request_id.get() or ""}
-        with call_span(method.path, metadata) as span:
-            span.set_attribute("emotion.model", request.model_spec.name)
-            try:
-                return await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
-            except grpc.aio.AioRpcError as error:
-                span.set_attribute("rpc.grpc.status_code", error.code().value[0])
-                raise self._error(error) from error
+        try:
+            with call_span(method.path, metadata) as span:
+                span.set_attribute("emotion.model", request.model_spec.name)
+                try:
+                    return await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
+                except grpc.aio.AioRpcError as error:
+                    span.set_attribute("rpc.grpc.status_code", error.code().value[0])
+                    raise self._error(error) from error
+        except _RefusedError as refusal:
+            if target is None:
+                raise
+            raise await self._explain(refusal, target) from refusal
 
     def _error(self, error: grpc.aio.AioRpcError) -> "ServiceError | _RefusedError":
         code, details = error.code(), error.details() or ""
@@ -236,13 +243,13 @@ class _RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Method(Generic[Answer]):
+class _Method(Generic[Response]):
     path: str
-    call: grpc.aio.UnaryUnaryMultiCallable[Any, Answer]
+    call: grpc.aio.UnaryUnaryMultiCallable[Any, Response]
 
 
-def _method(channel: grpc.aio.Channel, path: str, answer: type[Answer]) -> _Method[Answer]:
-    return _Method(path, channel.unary_unary(path, lambda request: request.SerializeToString(), answer.FromString))
+def _method(channel: grpc.aio.Channel, path: str, response: type[Response]) -> _Method[Response]:
+    return _Method(path, channel.unary_unary(path, methodcaller("SerializeToString"), response.FromString))
 
 
 def _not_ready(model: str, versions: Sequence[VersionStatus]) -> VersionNotLoaded:
@@ -256,3 +263,19 @@ def _version_status(status: pb.ModelVersionStatus) -> VersionStatus:
         pb.ModelVersionStatus.State.Name(status.state),
         status.status.error_message or None,
     )
+
+
+@asynccontextmanager
+async def open_client(settings: Settings, note_version: NoteVersion) -> AsyncIterator[ModelClient]:
+    """A client on a channel of its own, in the running event loop; closed at the end."""
+    channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
+    try:
+        yield ModelClient(
+            channel,
+            timeout_s=settings.model_timeout_s,
+            models=settings.models,
+            labels=settings.labels,
+            note_version=note_version,
+        )
+    finally:
+        await channel.close()

@@ -23,9 +23,10 @@ def from_array(array: NDArray[np.float32]) -> pb.TensorProto:
 def to_scores(tensor: pb.TensorProto, faces: int) -> NDArray[np.float32]:
     """The output `scores` as float32 [faces, C], each row a probability distribution.
 
-    Raises BadModelAnswer when it is anything else.
+    Raises:
+        BadModelAnswer: when it is anything else.
     """
-    shape = _shape(tensor)
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     if tensor.dtype != pb.DT_FLOAT or len(shape) != 2 or shape[0] != faces or shape[1] < 1:
         raise BadModelAnswer(f"scores should be float [{faces}, classes]; got dtype {tensor.dtype}, shape {shape}.")
     # TF Serving fills float_val; tensor_content is as legal and what tf.make_tensor_proto writes.
@@ -45,8 +46,12 @@ def to_scores(tensor: pb.TensorProto, faces: int) -> NDArray[np.float32]:
 
 
 def to_classes(tensor: pb.TensorProto) -> tuple[str, ...]:
-    """The output `classes`, string [N, C], as the C names of its first row. Raises BadModelAnswer."""
-    shape = _shape(tensor)
+    """The output `classes`, string [N, C], as the C names of its first row.
+
+    Raises:
+        BadModelAnswer: when it is anything else.
+    """
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
     expected = shape[0] * shape[1] if len(shape) == 2 else 0
     if tensor.dtype != pb.DT_STRING or not expected or len(tensor.string_val) != expected:
         raise BadModelAnswer(f"classes should be string [N, classes]; got dtype {tensor.dtype}, shape {shape}.")
@@ -57,7 +62,3 @@ def to_classes(tensor: pb.TensorProto) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise BadModelAnswer(f"classes repeats a name: {', '.join(names)}.")
     return names
-
-
-def _shape(tensor: pb.TensorProto) -> tuple[int, ...]:
-    return tuple(dim.size for dim in tensor.tensor_shape.dim)

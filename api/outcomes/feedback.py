@@ -41,8 +41,7 @@ async def take_feedback(
     days = outcomes.settings.retention_days
     if now - made > timedelta(days=days):
         raise PredictionExpired(f"Predictions are kept for {days} days; this one is older.", limit=days, unit="days")
-    late = OutcomesUnavailable(f"The outcome database did not answer within {_TIMEOUT_S} s.")
-    async with within(_TIMEOUT_S, late):
+    async with within(_TIMEOUT_S, OutcomesUnavailable, f"The outcome database did not answer within {_TIMEOUT_S} s."):
         try:
             prediction = await _find(outcomes, prediction_id, age_s=(now - made).total_seconds())
             feedback = _judge(prediction, face, emotion, correct, now)
@@ -52,7 +51,8 @@ async def take_feedback(
         except DATABASE_ERRORS as error:
             logger.warning("feedback is refused, because the database fails: %s", type(error).__name__)
             raise OutcomesUnavailable("Feedback cannot be stored at the moment.") from error
-    outcomes.metrics.count_feedback(prediction.experiment, prediction.variant, correct=feedback.correct)
+    names = (prediction.experiment or "", prediction.variant or "")
+    outcomes.metrics.feedback.labels(*names, str(feedback.correct).lower()).inc()
     return feedback, prediction
 
 

@@ -5,8 +5,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from api.addresses import parse_url
 from api.observe.metrics import Metrics
-from api.outcomes.database import open_engine, parse_url
+from api.outcomes.database import open_engine
 from api.outcomes.retention import keep_pruning
 from api.outcomes.store import OutcomeStore
 from api.outcomes.writer import OutcomeWriter

@@ -24,7 +24,8 @@ async def keep_pruning(outcomes: OutcomeWriter) -> None:
         try:
             await outcomes.ready()
             deleted = await prune(outcomes.store, outcomes.settings.retention_days)
-            outcomes.metrics.count_pruned_outcomes(deleted)
+            outcomes.metrics.outcomes_pruned.inc(deleted)
+            outcomes.metrics.retention_last_success.set_to_current_time()
             logger.info("%d predictions were past the retention time", deleted)
         except (OutcomesUnavailable, *DATABASE_ERRORS) as error:
             logger.warning("retention has to wait, because the database fails: %s", type(error).__name__)

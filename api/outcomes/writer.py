@@ -76,12 +76,12 @@ class OutcomeWriter:
         """Keep a prediction for the next batch, or count it as lost when the buffer is full. Never raises."""
         rows = _rows(prediction)
         if self._rows + rows > self.settings.outcome_buffer:
-            self.metrics.count_lost_outcome("overflow")
+            self.metrics.outcomes_lost.labels("overflow").inc()
             return
         self._rows += rows
         self._buffer[prediction.id] = replace(prediction, subject=self._hash(prediction.subject))
         self._counts.buffer(prediction)
-        self.metrics.set_buffered_outcomes(len(self._buffer))
+        self.metrics.outcomes_buffered.set(len(self._buffer))
         if self._rows >= _BATCH_ROWS:
             self._due.set()
 
@@ -126,9 +126,9 @@ class OutcomeWriter:
         """Count what is left as lost."""
         if self._buffer:
             logger.error("%d predictions are lost: the database did not take them in time", len(self._buffer))
-            self.metrics.count_lost_outcome("shutdown", len(self._buffer))
+            self.metrics.outcomes_lost.labels("shutdown").inc(len(self._buffer))
         self._buffer.clear()
-        self.metrics.set_buffered_outcomes(0)
+        self.metrics.outcomes_buffered.set(0)
 
     def _hash(self, subject: str | None) -> str | None:
         if subject is None:
@@ -178,12 +178,12 @@ class OutcomeWriter:
                 logger.exception("unexpected error while outcomes were written")
             elif self._failures == 1:
                 logger.warning("outcomes are buffered, because the database fails: %s", _first_line(error))
-            self.metrics.count_outcome_failure()
+            self.metrics.outcomes_write_failures.inc()
             return
         if self._failures:
             logger.info("the database takes outcomes again")
             self._failures = 0
-        self.metrics.set_buffered_outcomes(len(self._buffer))
+        self.metrics.outcomes_buffered.set(len(self._buffer))
 
     def _next_batch(self) -> list[PredictionRecord]:
         """The oldest predictions of the buffer: as many as make a batch, and one at least."""
@@ -211,9 +211,9 @@ class OutcomeWriter:
                     await self._write([prediction])
                 return
             logger.error("prediction %s is lost: the database refuses it", batch[0].id, exc_info=error)
-            self.metrics.count_lost_outcome("refused")
+            self.metrics.outcomes_lost.labels("refused").inc()
             stored = False
-        self.metrics.count_written_outcomes(len(batch) * stored)
+        self.metrics.outcomes_written.inc(len(batch) * stored)
         for prediction in batch:
             if self._buffer.pop(prediction.id, None) is not None:
                 self._rows -= _rows(prediction)

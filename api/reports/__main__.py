@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from api.addresses import parse_url
 from api.errors import UnknownExperiment
 from api.outcomes import retention
-from api.outcomes.database import SchemaError, open_engine, parse_url
+from api.outcomes.database import SchemaError, open_engine
 from api.outcomes.migrate import UPGRADE, require_newest
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore
 from api.reports.report import build_report

@@ -47,11 +47,10 @@ def merge_overlapping(boxes: Sequence[Box]) -> list[Box]:
     """
     kept: list[Box] = []
     for box in boxes:
-        if not any(_same_face(box, other) for other in kept):
+        for other in kept:
+            common = box.intersection(other)
+            if common > 0.3 * (box.area + other.area - common) or common > 0.6 * min(box.area, other.area):
+                break
+        else:
             kept.append(box)
     return kept
-
-
-def _same_face(a: Box, b: Box) -> bool:
-    common = a.intersection(b)
-    return common > 0.3 * (a.area + b.area - common) or common > 0.6 * min(a.area, b.area)

@@ -1,10 +1,9 @@
 """OpenCV's frontal-face Haar cascade."""
 
 import threading
-from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
+import numpy as np
 from cv2.data import haarcascades
 
 from faces.decode import Grey
@@ -12,7 +11,7 @@ from faces.detect import Box, merge_overlapping
 
 
 class HaarDetector:
-    """OpenCV's frontal-face Haar cascade (Viola and Jones 2001), on a copy of bounded size.
+    """The cascade of Viola and Jones (2001), on a copy of bounded size.
 
     It gives no confidence: the number of raw hits behind a box, which ranks overlapping ones, is none.
     """
@@ -26,9 +25,11 @@ class HaarDetector:
     _WINDOW = 24
 
     def __init__(self, max_side: int) -> None:
-        """max_side: pixels; a longer image is shrunk to it for detection."""
+        """
+        Args:
+            max_side: pixels; a longer image is shrunk to it for detection.
+        """
         self._max_side = max_side
-        self._file = Path(haarcascades) / "haarcascade_frontalface_default.xml"
         # CascadeClassifier keeps scratch space in itself and is not thread-safe.
         self._local = threading.local()
 
@@ -40,25 +41,17 @@ class HaarDetector:
             return []
         small = cv2.resize(grey, small_size, interpolation=cv2.INTER_AREA) if scale < 1 else grey
         smallest = max(self._WINDOW, int(min_face * scale))
-        found, hits = self._cascade().detectMultiScale2(
+        if not hasattr(self._local, "cascade"):
+            self._local.cascade = cv2.CascadeClassifier(haarcascades + "haarcascade_frontalface_default.xml")
+        found, hits = self._local.cascade.detectMultiScale2(
             small,
             scaleFactor=self._SCALE_FACTOR,
             minNeighbors=self._MIN_NEIGHBORS,
             minSize=(smallest, smallest),
         )
-        ranked = sorted(zip(hits, found, strict=True), key=lambda pair: -int(pair[0]))
-        boxes = [_to_original(box, width / small_size[0], height / small_size[1], width, height) for _, box in ranked]
+        boxes = []
+        for _, (x, y, w, h) in sorted(zip(hits, found, strict=True), key=lambda pair: -int(pair[0])):
+            corners = np.array([[x, y], [x + w, y + h]]) * (width / small_size[0], height / small_size[1])
+            (left, top), (right, bottom) = np.minimum(np.rint(corners).astype(int), (width, height)).tolist()
+            boxes.append(Box(left, top, right - left, bottom - top))
         return sorted(merge_overlapping([box for box in boxes if box.width >= min_face]), key=lambda box: -box.area)
-
-    def _cascade(self) -> cv2.CascadeClassifier:
-        if not hasattr(self._local, "cascade"):
-            self._local.cascade = cv2.CascadeClassifier(str(self._file))
-        cascade: cv2.CascadeClassifier = self._local.cascade
-        return cascade
-
-
-def _to_original(box: Sequence[int], x_scale: float, y_scale: float, width: int, height: int) -> Box:
-    x, y, w, h = (int(value) for value in box)
-    left, top = round(x * x_scale), round(y * y_scale)
-    right, bottom = min(round((x + w) * x_scale), width), min(round((y + h) * y_scale), height)
-    return Box(left, top, right - left, bottom - top)

@@ -12,7 +12,7 @@ from serving.errors import ServingError
 from serving.rollout import cluster, promote
 from serving.rollout.client import connect
 from serving.rollout.kubectl import Cluster
-from serving.rollout.labels import Move, labels_of, require_labels
+from serving.rollout.labels import labels_of, planned_move, require_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNING = Path(".run/models.config")  # what `make serve` runs, from the directory that it was called in
@@ -151,12 +151,14 @@ def _move(
     timeout: float | None,
     dry_run: bool,
 ) -> None:
-    if overlay and not servers:
-        config = config or ROOT / "serving" / "models.config"
-        cluster.move_label(Move(name, label, version, config, timeout or 180, dry_run), _cluster(overlay, context))
-    else:
-        servers = _given(servers, overlay)
-        promote.move_label(Move(name, label, version, config or _running(), timeout or 60, dry_run), servers)
+    addresses = [] if overlay and not servers else _given(servers, overlay)
+    path = config or (_running() if addresses else ROOT / "serving" / "models.config")
+    timeout = timeout or (60 if addresses else 180)
+    with planned_move(path, name, label, version, timeout, dry_run=dry_run) as move:
+        if addresses:
+            promote.move_label(move, addresses)
+        else:
+            cluster.move_label(move, _cluster(overlay or "", context))
 
 
 def _given(servers: list[str] | None, overlay: str | None) -> list[str]:

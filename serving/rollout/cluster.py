@@ -69,19 +69,18 @@ def move_label(move: Move, cluster: Cluster) -> None:
     Raises:
         ServingError: file and cluster are as before, or the message says which is not.
     """
-    config = models_config.read(move.config)
+    config, name, label, version = move.config, move.name, move.label, move.version
     if cluster.config_map("models-config")["models.config"] != config.text:
-        raise ServingError(f"{cluster.overlay} is not made of {move.config}")
+        raise ServingError(f"{cluster.overlay} is not made of {config.path}")
     if cluster.live_config_map("models-config").get("models.config") != config.text:
         # Otherwise, what somebody else has promoted would be taken back.
         raise ServingError(
-            f"{move.config} is not what the cluster has: get the newest commit, or apply first"
+            f"{config.path} is not what the cluster has: get the newest commit, or apply first"
             f" (kubectl diff -k {cluster.overlay} shows the difference)"
         )
-    before, version = move.versions(config)
-    loaded = _versions_loaded(cluster, move.name, version)
-    moved = with_label(config.proto, move.name, version, move.label, keep=before in loaded)
-    print(move.headline(before, version))
+    loaded = _versions_loaded(cluster, name, version)
+    moved = with_label(config.proto, name, version, label, keep=move.before in loaded)
+    print(move)
     if move.dry_run:
         old, new = (models_config.render(proto).splitlines() for proto in (config.proto, moved))
         print("\n".join(difflib.unified_diff(old, new, "models.config", "models.config, moved", lineterm="")))
@@ -89,7 +88,7 @@ def move_label(move: Move, cluster: Cluster) -> None:
     try:
         config.replace(moved)
         _apply_models_config(cluster)
-        _wait(cluster, "serving", partial(_require_labels, cluster, move.labels(version)), move.timeout_s)
+        _wait(cluster, "serving", partial(_require_labels, cluster, move.labels()), move.timeout_s)
     except (ServingError, KeyboardInterrupt) as error:
         reason = str(error) or type(error).__name__
         models_config.write(config.path, config.text)
@@ -97,9 +96,9 @@ def move_label(move: Move, cluster: Cluster) -> None:
             _apply_models_config(cluster)
             _hurry(cluster, "serving")
         except ServingError as second:
-            raise ServingError(f"{reason}; {move.config} is as before, the cluster's is not: {second}") from error
-        raise ServingError(f"{reason}; {move.config} and the cluster's are as before") from error
-    print(f"every model server answers {move.label} with version {version}; commit {move.config}")
+            raise ServingError(f"{reason}; {config.path} is as before, the cluster's is not: {second}") from error
+        raise ServingError(f"{reason}; {config.path} and the cluster's are as before") from error
+    print(f"every model server answers {label} with version {version}; commit {config.path}")
 
 
 def _planned(cluster: Cluster, repository: Path) -> tuple[Labels, Experiments]:

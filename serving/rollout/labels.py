@@ -1,10 +1,14 @@
 """Labels of models.config: the lists under which one moves, and whether a server answers them."""
 
-from collections.abc import Mapping, Set
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving import models_config
 from serving.errors import ServingError
 from serving.models_config import ModelsConfig
 from serving.rollout.client import ModelServer
@@ -18,32 +22,43 @@ Labels = Mapping[Target, int]  # the version that each label of each model is on
 class Move:
     """A label of a model that shall point at another version."""
 
+    config: ModelsConfig
     name: str
     label: str
-    version: int | None  # None: where the label was before the last promotion
-    config: Path
+    before: int | None  # where the label is; None: nowhere yet
+    version: int
     timeout_s: float  # for each step
-    dry_run: bool = False  # print what would change, and change nothing
+    dry_run: bool  # print what would change, and change nothing
 
-    def versions(self, config: ModelsConfig) -> tuple[int | None, int]:
-        """Where the label is, if there is one, and where it goes.
+    def __str__(self) -> str:
+        origin = "nowhere" if self.before is None else f"version {self.before}"
+        return f"{self.name}: {self.label} from {origin} to version {self.version}"
 
-        Raises:
-            ServingError: the model is not listed, or no earlier version is remembered.
-        """
-        labels, previous = config.entry(self.name).version_labels, previous_label(self.label)
-        version = labels.get(previous) if self.version is None else self.version
-        if version is None:
-            raise ServingError(f"{config.path}: {self.name} has no label {previous!r}: nothing to roll back to")
-        return labels.get(self.label), version
-
-    def headline(self, before: int | None, version: int) -> str:
-        origin = "nowhere" if before is None else f"version {before}"
-        return f"{self.name}: {self.label} from {origin} to version {version}"
-
-    def labels(self, version: int) -> Labels:
+    def labels(self) -> Labels:
         """What servers answer after it."""
-        return {Target(self.name, label=self.label): version}
+        return {Target(self.name, label=self.label): self.version}
+
+
+@contextmanager
+def planned_move(
+    path: Path, name: str, label: str, version: int | None, timeout_s: float, *, dry_run: bool
+) -> Iterator[Move]:
+    """A move by the models.config at `path`, which no other move can change meanwhile.
+
+    Args:
+        version: None for where the label was before the last promotion.
+
+    Raises:
+        ServingError: the file cannot be read or is being changed, the model is not listed, or no earlier version is
+            remembered.
+    """
+    with _locked(path):
+        config = models_config.read(path)
+        labels, previous = config.entry(name).version_labels, previous_label(label)
+        if version is None and previous not in labels:
+            raise ServingError(f"{path}: {name} has no label {previous!r}: nothing to roll back to")
+        version = labels[previous] if version is None else version
+        yield Move(config, name, label, labels.get(label), version, timeout_s, dry_run)
 
 
 def labels_of(proto: ModelServerConfig) -> Labels:
@@ -115,3 +130,20 @@ def with_label(proto: ModelServerConfig, name: str, version: int, label: str, *,
         entry.version_labels[previous_label(label)] = before
     entry.version_labels[label] = version
     return proto
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep a second move from reading the file that the first will replace."""
+    # The directory, because the file itself is replaced.
+    try:
+        descriptor = os.open(path.resolve().parent, os.O_RDONLY)
+    except OSError as error:
+        raise ServingError(f"{path}: cannot be read: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ServingError(f"{path}: another promote or rollback is changing it") from error
+    finally:
+        os.close(descriptor)

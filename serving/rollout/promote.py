@@ -7,19 +7,15 @@ of the file. A process that is killed before leaves the file as it was, and on e
 of them serve, and from each the same command goes on.
 """
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from serving import models_config
 from serving.errors import ServingError
-from serving.models_config import ModelsConfig
 from serving.rollout.client import ModelServer, State, available, connect, describe, failure
 from serving.rollout.labels import Move, previous_label, require_labels, with_label, with_version
 from wire.serving_pb2 import ModelServerConfig
@@ -39,46 +35,44 @@ def move_label(move: Move, addresses: Sequence[str]) -> None:
             does not know the model; the version fails to load, does not answer or is not there in time. Then servers
             and file are as before, or the message names the server that is not.
     """
-    with _locked(move.config), ExitStack() as stack:
-        config = models_config.read(move.config)
-        before, version = move.versions(config)
-        servers = [stack.enter_context(connect(address)) for address in addresses]
-        _Steps(move, config, servers, before, version).run()
+    with ExitStack() as stack:
+        _Steps(move, [stack.enter_context(connect(address)) for address in addresses]).run()
 
 
 @dataclass(frozen=True)
 class _Steps:
     move: Move
-    config: ModelsConfig
     servers: Sequence[ModelServer]
-    before: int | None
-    version: int
 
     def run(self) -> None:
-        name, label, before, version = self.move.name, self.move.label, self.before, self.version
+        name, label, before, version = self.move.name, self.move.label, self.move.before, self.move.version
         states = [server.states(name) for server in self.servers]
         seen, loaded = {number for known in states for number in known}, set[int]().union(*map(available, states))
-        widened = with_version(self.config, name, version, seen=seen, loaded=loaded)
+        widened = with_version(self.move.config, name, version, seen=seen, loaded=loaded)
         if self.move.dry_run:
             moved = with_label(widened, name, version, label, keep=self._before_is_loaded())
             for number, proto in enumerate((widened, moved), start=1):
                 print(f"# step {number}\n{models_config.render(proto)}")
             return
-        print(self.move.headline(before, version))
+        print(self.move)
         touched: list[ModelServer] = []
         try:
             self._load(widened, touched)
             # Only now: a label can be moved only to what is AVAILABLE, and `<label>-previous` is one as well.
             keep = self._before_is_loaded()
             moved = with_label(widened, name, version, label, keep=keep)
-            self._point(moved)
-            self.config.replace(moved)
+            for server in self.servers:
+                server.reload(moved, self.move.timeout_s)
+            for server in self.servers:
+                require_labels(server, self.move.labels())
+                print(f"step 2: {server.name}: {label} answers with version {version}")
+            self.move.config.replace(moved)
         except (ServingError, KeyboardInterrupt) as error:
             failures = self._put_back(touched)
             if failures and isinstance(error, ServingError):
                 raise ServingError("; ".join([str(error), *failures])) from error
             raise
-        print(f"wrote {self.move.config}")
+        print(f"wrote {self.move.config.path}")
         if before in (None, version):
             return
         if keep:
@@ -93,20 +87,20 @@ class _Steps:
             touched.append(server)
             server.reload(widened, max(deadline - time.monotonic(), POLL_S))
         for server in self.servers:
-            with Console().status(f"waiting for version {self.version} on {server.name}"):
+            with Console().status(f"waiting for version {self.move.version} on {server.name}"):
                 self._wait(server, deadline)
             # Some broken versions load, and fail at the first request.
-            server.answering_version(Target(self.move.name, self.version))
-            print(f"step 1: {server.name}: version {self.version} is AVAILABLE and answers")
+            server.answering_version(Target(self.move.name, self.move.version))
+            print(f"step 1: {server.name}: version {self.move.version} is AVAILABLE and answers")
 
     def _wait(self, server: ModelServer, deadline: float) -> None:
-        what = f"{server.name}: {self.move.name} version {self.version}"
-        while self.version not in available(states := server.states(self.move.name)):
-            found = states.get(self.version)
+        what = f"{server.name}: {self.move.name} version {self.move.version}"
+        while self.move.version not in available(states := server.states(self.move.name)):
+            found = states.get(self.move.version)
             if found is not None and (reason := failure(found.status)):
                 raise ServingError(f"{what} failed to load: {reason}")
             if time.monotonic() > deadline:
-                place = f"{self.config.entry(self.move.name).base_path}/{self.version}"
+                place = f"{self.move.config.entry(self.move.name).base_path}/{self.move.version}"
                 state = (
                     f"its state is {State.Name(found.state)}"
                     if found
@@ -116,41 +110,16 @@ class _Steps:
                 raise ServingError(f"{what} {late}: {state} (it has {describe(states)})")
             time.sleep(POLL_S)
 
-    def _point(self, moved: ModelServerConfig) -> None:
-        """Step 2: the label answers with the version."""
-        for server in self.servers:
-            server.reload(moved, self.move.timeout_s)
-        for server in self.servers:
-            require_labels(server, self.move.labels(self.version))
-            print(f"step 2: {server.name}: {self.move.label} answers with version {self.version}")
-
     def _put_back(self, servers: Sequence[ModelServer]) -> list[str]:
         """Give `servers` the list of the file; the reasons of those which did not take it."""
         failures = []
         for server in servers:
             try:
-                server.reload(self.config.proto, PUT_BACK_S)
-                print(f"put back: {server.name} has the models and labels of {self.move.config} again")
+                server.reload(self.move.config.proto, PUT_BACK_S)
+                print(f"put back: {server.name} has the models and labels of {self.move.config.path} again")
             except ServingError as error:
                 failures.append(f"not put back: {error}")
         return failures
 
     def _before_is_loaded(self) -> bool:
-        return all(self.before in available(server.states(self.move.name)) for server in self.servers)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep a second promotion from reading the file that the first will replace."""
-    # The directory, because the file itself is replaced.
-    try:
-        descriptor = os.open(path.resolve().parent, os.O_RDONLY)
-    except OSError as error:
-        raise ServingError(f"{path}: cannot be read: {error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ServingError(f"{path}: another promote or rollback is changing it") from error
-    finally:
-        os.close(descriptor)
+        return all(self.move.before in available(server.states(self.move.name)) for server in self.servers)

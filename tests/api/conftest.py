@@ -15,6 +15,7 @@ from api.app import create_app
 from api.settings import Settings
 from faces.detect import FaceDetector
 from tests.api.gateway_process import GatewayProcess
+from tests.api.in_process import in_process
 from tests.api.model_server_process import ModelServer
 
 CLASSES = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -125,10 +126,8 @@ def open_gateway(tmp_path: Path) -> OpenGateway:
             "database_url": f"sqlite:///{tmp_path}/outcomes.db",
         }
         app = create_app(Settings(**{**defaults, **settings}), detector)
-        async with app.router.lifespan_context(app):
-            transport = httpx.ASGITransport(app=app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                yield client
+        async with in_process(app) as (client, _):
+            yield client
 
     return run
 

@@ -209,14 +209,16 @@ def test_the_canary_differs_in_image_and_track_alone() -> None:
 
 def test_the_routes_are_the_gateways() -> None:
     app = create_app(Settings())
-    # The page at / is not in the schema.
-    paths = {"/", app.docs_url, app.openapi_url, *app.openapi()["paths"]}
+    documented = app.openapi()["paths"]
+    # Neither the page at / nor the aliases without /v1 are in the schema.
+    paths = {"/", app.docs_url, app.openapi_url, *documented, *(path.removeprefix("/v1") for path in documented)}
     rules = find(shipped("overlays/prod"), "HTTPRoute", "gateway")["spec"]["rules"]
     public = {match["path"]["value"] for rule in rules for match in rule["matches"]}
     assert public <= paths
-    assert not public & {"/metrics", "/healthz", "/readyz", "/experiments"}
+    assert not public & {"/metrics", "/healthz", "/readyz", "/experiments", "/v1/experiments"}
     # The prefix takes in /predict/batch.
-    assert {path for path in paths if path.startswith("/predict")} == {"/predict", "/predict/batch"}
+    for predict in ("/predict", "/v1/predict"):
+        assert {path for path in paths if path.startswith(predict)} == {predict, f"{predict}/batch"}
 
 
 def test_the_alerts_are_those_of_the_rules_file() -> None:

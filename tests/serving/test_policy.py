@@ -1,22 +1,23 @@
 import pytest
 from google.protobuf import text_format
 
-from serving.policy import aspired_versions, numeric_versions
+from serving.policy import aspired_versions
 from wire.serving_pb2 import ServableVersionPolicy
 
+EVERY = text_format.Parse("all { }", ServableVersionPolicy())
 ON_DISK = ["1", "2", "10", ".3", "3.partial", "v4", "-5", "notes", "6 ", "\u0667"]
 
 
 def test_only_integers_are_versions() -> None:
-    assert numeric_versions(ON_DISK) == {1: "1", 2: "2", 10: "10"}
+    assert aspired_versions(EVERY, ON_DISK) == {1: "1", 2: "2", 10: "10"}
 
 
 def test_number_beyond_int64_is_no_version() -> None:
-    assert numeric_versions([str(2**63), str(2**63 - 1)]) == {2**63 - 1: str(2**63 - 1)}
+    assert aspired_versions(EVERY, [str(2**63), str(2**63 - 1)]) == {2**63 - 1: str(2**63 - 1)}
 
 
 def test_of_two_spellings_the_last_one_wins() -> None:
-    assert numeric_versions(["7", "007"]) == {7: "7"}
+    assert aspired_versions(EVERY, ["7", "007"]) == {7: "7"}
 
 
 @pytest.mark.parametrize(

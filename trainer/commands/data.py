@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from faces.contract import CLASSES
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
-
-if TYPE_CHECKING:
-    from trainer.data.dataset import Dataset
-    from trainer.data.duplicates import Duplicates
-    from trainer.data.split import Split
+from trainer.data.contact_sheet import write_contact_sheet
+from trainer.data.dataset import Dataset, read
+from trainer.data.duplicates import Duplicates, find_duplicates
+from trainer.data.split import Split
 
 app = typer.Typer(help="Look at the data before training on it.", no_args_is_help=True)
 
@@ -35,20 +35,15 @@ def inspect(
         python -m trainer data inspect --data fer2013.csv.gz --votes fer2013new.csv --data my-faces --map joy=happy
         --sheet faces.png
     """
-    from trainer.data.contact_sheet import write_contact_sheet
-    from trainer.data.dataset import read
-    from trainer.data.duplicates import find_duplicates
-
     console = Console()
     raw = read(data, classes=parse_map(class_map), votes=votes)
     kept = raw.without_leaks()
     console.print(_sources(raw))
     console.print(_counts(raw.splits))
     console.print(_duplicates(raw.splits, find_duplicates(raw.splits)))
-    facts = kept.facts()
     console.print(
         f"{kept.leaked:,} Training images also stand in a split that is held out. A training leaves them out and keeps"
-        f" {facts['training_images']:,}; sha256 of what it reads: {facts['sha256'][:16]}"
+        f" {kept.facts['training_images']:,}; sha256 of what it reads: {kept.facts['sha256'][:16]}"
     )
     if votes is not None:
         console.print(_agreement(raw.splits))
@@ -57,14 +52,14 @@ def inspect(
         console.print(Text(f"wrote {sheet}"))
 
 
-def _sources(dataset: "Dataset") -> Table:
+def _sources(dataset: Dataset) -> Table:
     table = _table("Sources", "name", "images", "sha256")
     for source in (*dataset.sources, *([dataset.votes] if dataset.votes else [])):
         table.add_row(Text(source.name), f"{source.images:,}", source.sha256[:16])
     return table
 
 
-def _counts(splits: "Mapping[str, Split]") -> Table:
+def _counts(splits: Mapping[str, Split]) -> Table:
     table = _table("Images", "class", *splits, "total")
     counts = {name: split.class_counts() for name, split in splits.items()}
     for label in next(iter(counts.values()), {}):
@@ -76,7 +71,7 @@ def _counts(splits: "Mapping[str, Split]") -> Table:
     return table
 
 
-def _duplicates(splits: "Mapping[str, Split]", found: "Duplicates") -> Table:
+def _duplicates(splits: Mapping[str, Split], found: Duplicates) -> Table:
     table = _table("Copies, pixel for pixel", "of", "repeated within", *(f"in {name}" for name in splits), "relabelled")
     for name in splits:
         across = (f"{found.across[name, other]:,}" if other != name else "" for other in splits)
@@ -85,9 +80,7 @@ def _duplicates(splits: "Mapping[str, Split]", found: "Duplicates") -> Table:
     return table
 
 
-def _agreement(splits: "Mapping[str, Split]") -> Table:
-    from faces.contract import CLASSES
-
+def _agreement(splits: Mapping[str, Split]) -> Table:
     table = _table("Labels that agree with FER+", "class", *splits)
     for label, name in enumerate(CLASSES):
         table.add_row(name, *(_share(split.take(split.labels == label)) for split in splits.values()))
@@ -98,7 +91,7 @@ def _agreement(splits: "Mapping[str, Split]") -> Table:
     return table
 
 
-def _share(split: "Split") -> str:
+def _share(split: Split) -> str:
     voted = split.majority >= 0
     return f"{(split.majority == split.labels)[voted].mean():.1%}" if voted.any() else "-"
 

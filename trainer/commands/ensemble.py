@@ -7,6 +7,9 @@ import typer
 from rich.console import Console
 
 from trainer.commands.options import ClassMap, Sources, parse_map
+from trainer.data.dataset import load
+from trainer.errors import TrainingError
+from trainer.run_directory import load_facts
 
 console = Console()
 
@@ -36,20 +39,12 @@ def ensemble(
 
         python -m trainer ensemble runs/a runs/b runs/c --data fer2013.csv.gz --flip
     """
-    from trainer.data.dataset import load
+    from trainer.ensemble import fit
     from trainer.ensemble.combination import Member
-    from trainer.ensemble.fit import (
-        METHODS,
-        evaluate,
-        load_ensemble,
-        member_scores,
-        require_same_public_test,
-        save_ensemble,
-    )
-    from trainer.ensemble.report import outcome_table
-    from trainer.errors import TrainingError
-    from trainer.export.export import export, require_tensorflow
-    from trainer.run_directory import load_facts, load_run
+    from trainer.ensemble.report import candidate_table
+    from trainer.export.version import require_tensorflow, write_version
+    from trainer.networks.scores import FLIPPED, PLAIN
+    from trainer.training.checkpoint import load_run
 
     if repository is not None:
         require_tensorflow()
@@ -59,16 +54,20 @@ def ensemble(
         load_facts(run)
     dataset = load(data, classes=parse_map(classes))
     (split,) = dataset.require("PublicTest")
-    require_same_public_test(runs, dataset.facts())
+    fit.require_same_public_test(runs, dataset.facts)
+    views = FLIPPED if flip else PLAIN
     with console.status(f"{len(runs)} members on {len(split):,} images"):
-        scores = member_scores([Member(load_run(run), flip=flip) for run in runs], split)
-        members = [evaluate(run.name, "soft", each[None], split.labels) for run, each in zip(runs, scores, strict=True)]
-        outcomes = {each: evaluate(each, each, scores, split.labels) for each in METHODS}
-    console.print(outcome_table(members, list(outcomes.values()), method))
+        scores = fit.member_scores([Member(load_run(run), views=views) for run in runs], split)
+        members = [
+            fit.cross_validate(run.name, "soft", each[None], split.labels)
+            for run, each in zip(runs, scores, strict=True)
+        ]
+        methods = {each: fit.cross_validate(each, each, scores, split.labels) for each in fit.METHODS}
+    console.print(candidate_table(members, list(methods.values()), method))
     directory = out or Path("runs") / name
-    save_ensemble(directory, runs, method, outcomes, flip=flip, data=dataset.facts())
+    fit.save_ensemble(directory, runs, method, methods, views=views, data=dataset.facts)
     if repository is None:
         console.print(f"wrote {directory}; next: python -m trainer export {directory} --name {name}")
         return
-    combination, facts = load_ensemble(directory)
-    console.print(f"wrote {export(combination, name, repository, facts, half=half)}")
+    combination, facts = fit.load_ensemble(directory)
+    console.print(f"wrote {write_version(combination, name, repository, facts, half=half)}")

@@ -1,7 +1,8 @@
 """`python -m trainer evaluate`."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -9,12 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
-from trainer.errors import TrainerError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from trainer.evaluation.evaluate import Evaluation
+from trainer.data.dataset import load
+from trainer.evaluation.metrics import Metrics
+from trainer.files import write_files
 
 console = Console()
 
@@ -35,7 +33,7 @@ def evaluate(
         str | None, typer.Option(help="Another model, as MODEL: measured on the same images and tested against it.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write evaluation.json, evaluation.png and evaluation.html to this directory.")
+        Path | None, typer.Option(help="Write evaluation.json and evaluation.png to this directory.")
     ] = None,
 ) -> None:
     """Measure MODEL on labelled faces: how good, how certain, how well calibrated, how fast.
@@ -51,23 +49,17 @@ def evaluate(
     """
     if out is not None:
         # Before minutes of work rather than after.
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainerError(f"{out}: cannot be written to: {error.strerror}") from error
-
-    from trainer.data.dataset import load
-
+        write_files(out, {})
     dataset = load(data, classes=parse_map(classes), votes=votes)
     (faces,) = dataset.require(split)
 
-    from trainer.evaluation.evaluate import evaluate as measure
     from trainer.evaluation.figures import class_rows, paired_rows, summary, title, write_report
+    from trainer.evaluation.measure import measure
 
     models = [model] if compare is None else [model, compare]
     with console.status("") as status:
         report = measure(
-            models, faces, split, flip=flip, data=dataset.facts(), tell=lambda line: status.update(Text(line))
+            models, faces, split, flip=flip, data=dataset.facts, tell=lambda line: status.update(Text(line))
         )
     columns = [summary(evaluation) for evaluation in report.evaluations]
     heading = f"{split}, {len(faces):,} images{', averaged with the mirror image' if flip else ''}"
@@ -77,7 +69,7 @@ def evaluate(
     for evaluation in report.evaluations:
         headings = ["class", "precision", "recall", "F1", "images"]
         console.print(_table(title(evaluation), headings, class_rows(evaluation)))
-        console.print(_confusion(evaluation))
+        console.print(_confusion(evaluation.metrics))
     if report.verdict:
         console.print(_table("Comparison", ["", ""], paired_rows(report)))
         console.print(Text(report.verdict))
@@ -86,9 +78,9 @@ def evaluate(
             console.print(Text(f"wrote {path}"))
 
 
-def _confusion(evaluation: "Evaluation") -> Table:
-    names = list(evaluation.metrics.recall)
-    rows = zip(names, evaluation.metrics.confusion, strict=True)
+def _confusion(metrics: Metrics) -> Table:
+    names = list(metrics.recall)
+    rows = zip(names, metrics.confusion, strict=True)
     return _table(
         "Labels (rows) and predictions (columns)",
         ["", *names],
@@ -96,7 +88,7 @@ def _confusion(evaluation: "Evaluation") -> Table:
     )
 
 
-def _table(heading: str, headings: "Sequence[str]", rows: "Iterable[Sequence[str]]") -> Table:
+def _table(heading: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(title=Text(heading), title_justify="left")
     for index, name in enumerate(headings):
         table.add_column(Text(name), justify="right" if index else "left", overflow="fold")

@@ -7,6 +7,9 @@ import typer
 from rich.console import Console
 
 from trainer.commands.options import ClassMap, parse_map
+from trainer.data.dataset import load
+from trainer.errors import ExportError
+from trainer.run_directory import ENSEMBLE
 
 console = Console()
 
@@ -38,12 +41,9 @@ def export(
 
         python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
     """
-    from trainer.data.dataset import load
     from trainer.ensemble.fit import load_ensemble, load_single
-    from trainer.errors import ExportError
-    from trainer.export.export import export as export_model
-    from trainer.export.export import require_tensorflow
-    from trainer.run_directory import ENSEMBLE
+    from trainer.export.version import require_tensorflow, write_version
+    from trainer.networks.scores import FLIPPED, PLAIN
 
     require_tensorflow()
     changed = flip or calibrate
@@ -56,7 +56,6 @@ def export(
         if changed and not data:
             raise ExportError("--flip and --calibrate need --data: the figures beside the model must be of that model")
         dataset = load(data or [], classes=parse_map(classes)) if changed else None
-        combination, facts = load_single(run, flip=flip, calibrate=calibrate, dataset=dataset)
+        combination, facts = load_single(run, views=FLIPPED if flip else PLAIN, calibrate=calibrate, dataset=dataset)
         default = facts["config"]["model"]
-    version = export_model(combination, name or default, repository, facts, half=half)
-    console.print(f"wrote {version}")
+    console.print(f"wrote {write_version(combination, name or default, repository, facts, half=half)}")

@@ -3,11 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from faces.contract import CLASSES
 from trainer.commands.options import ClassMap, Sources, parse_map
+from trainer.data.dataset import read
+from trainer.ensemble.opinions import ask
+from trainer.errors import ConfigError
 
 
 def opinions(
@@ -26,13 +31,6 @@ def opinions(
 
         python -m trainer opinions --onnx expression.onnx --data fer2013.csv.gz --out opinions.npz
     """
-    import numpy as np
-
-    from faces.contract import CLASSES
-    from trainer.data.dataset import read
-    from trainer.ensemble.opinions import ask
-    from trainer.errors import ConfigError
-
     if out.suffix != ".npz":
         raise ConfigError(f"--out {out}: the name must end in .npz")
     splits = read(data, classes=parse_map(class_map)).splits

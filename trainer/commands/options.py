@@ -25,6 +25,11 @@ ClassMap = Annotated[
     typer.Option("--map", metavar="FOREIGN=OURS", help="A class folder of another name: --map happiness=happy."),
 ]
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key: --set epochs=5 --set augment.flip=0."),
+]
+
 
 def parse_map(items: Sequence[str] | None) -> dict[str, str]:
     """`--map` values as a mapping of foreign class names to ours.

@@ -1,20 +1,26 @@
 """`python -m trainer search`: create a study, run it, report it, export what it found."""
 
-from enum import StrEnum
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
-from trainer.commands.options import ClassMap, Sources, Votes, parse_map
+from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
+from trainer.data.dataset import load
+from trainer.errors import ConfigError
+from trainer.networks.spec import ArchitectureSpec, from_json
+from trainer.networks.spec_cost import Budget
+from trainer.provenance import provenance
+from trainer.search.space import sample
+from trainer.search.trial import save_arrays
+from trainer.training.config import load_config, published
 
 if TYPE_CHECKING:
-    import threading
-
-    from trainer.data.dataset import Dataset
-    from trainer.networks.spec import ArchitectureSpec
     from trainer.search.worker import Listen, Worker
 
 app = typer.Typer(
@@ -23,43 +29,27 @@ app = typer.Typer(
 )
 
 
-class Space(StrEnum):
-    tutorial = "tutorial"
-    efficient = "efficient"
-
-
-class Sampler(StrEnum):
-    random = "random"
-    tpe = "tpe"
-
-
-class Objective(StrEnum):
-    public_test = "PublicTest"
-    cross_validation = "cross-validation"
-
-
 Name = Annotated[str, typer.Argument(help="The study; names its files too.")]
 Storage = Annotated[
     str | None,
     typer.Option(help="Journal file, or postgresql://USER@HOST/DATABASE. [default: runs/searches/NAME.journal]"),
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a config key: --set epochs=5.")
 ]
 
 
 @app.command()
 def create(
     name: Name,
-    space: Annotated[Space, typer.Option(help="Where architectures are sampled from.")] = Space.efficient,
-    sampler: Annotated[Sampler, typer.Option(help="`tpe` learns from the trials so far.")] = Sampler.random,
+    space: Annotated[
+        Literal["tutorial", "efficient"], typer.Option(help="Where architectures are sampled from.")
+    ] = "efficient",
+    sampler: Annotated[Literal["random", "tpe"], typer.Option(help="`tpe` learns from the trials so far.")] = "random",
     trials: Annotated[int, typer.Option(min=1, help="Architectures to train.")] = 40,
     min_mmacs: Annotated[float, typer.Option(min=0, help="Fewest multiply-accumulates of a face, in millions.")] = 0,
     max_mmacs: Annotated[float, typer.Option(min=0, help="Most of them.")] = 100,
     max_parameters: Annotated[int, typer.Option(min=1, help="Most weights.")] = 2_000_000,
     objective: Annotated[
-        Objective, typer.Option(help="What a trial's accuracy is measured on.")
-    ] = Objective.public_test,
+        Literal["PublicTest", "cross-validation"], typer.Option(help="What a trial's accuracy is measured on.")
+    ] = "PublicTest",
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, on Training.")] = 3,
     share: Annotated[
         float, typer.Option(help="Share of the training images that a trial uses, for cheaper trials.")
@@ -82,19 +72,15 @@ def create(
 
         python -m trainer search create first --space efficient --trials 40 --share 0.35 --max-mmacs 60
     """
-    from trainer.networks.spec_cost import Budget
-    from trainer.search.space import sample
-    from trainer.search.study import Plan
-    from trainer.search.study import create as create_study
-    from trainer.training.config import load_config, published
+    from trainer.search.study import Plan, create_study
 
     plan = Plan(
-        space=space.value,
+        space=space,
         train=load_config(config or published("search"), list(overrides or [])),
         budget=Budget(round(min_mmacs * 1e6), round(max_mmacs * 1e6), max_parameters),
         trials=trials,
-        sampler=sampler.value,
-        objective=objective.value,
+        sampler=sampler,
+        objective=objective,
         share=share,
         min_epochs=min_epochs,
         folds=folds,
@@ -129,21 +115,22 @@ def run(
         python -m trainer search run first --data fer2013.csv.gz --workers 2
     """
     from trainer.search.crew import run_workers
-    from trainer.search.study import bind, load
+    from trainer.search.study import bind, open_study
     from trainer.search.worker import Worker
 
     console = Console()
     location = storage or _default(name)
-    study, plan = load(name, location)
-    dataset = _load(data, votes, class_map)
-    facts = dataset.facts()
-    bind(study, facts)
+    study, plan = open_study(name, location)
+    dataset = load(data, classes=parse_map(class_map), votes=votes)
+    bind(study, dataset.facts)
     # By digest: workers of one study may share the folder, and other data cannot take the place of what they read.
-    arrays = _home(location) / f"{name}.arrays" / facts["sha256"][:16]
-    _save_arrays(dataset, arrays, needs_public_test=plan.objective == "PublicTest")
+    arrays = _home(location) / f"{name}.arrays" / dataset.facts["sha256"][:16]
+    # A cross-validation has no use for a validation split; its children get Training in that place.
+    training, validation = dataset.require("Training", "PublicTest" if plan.objective == "PublicTest" else "Training")
+    save_arrays(training, validation, arrays)
     count = threads or max(1, _cores() // workers)
 
-    def make(number: int, stop: "threading.Event", listen: "Listen") -> "Worker":
+    def make(number: int, stop: Event, listen: "Listen") -> "Worker":
         return Worker(name, location, arrays, number=number, threads=count, timeout=timeout, stop=stop, listen=listen)
 
     done = run_workers(make, workers, study, plan, console)
@@ -159,24 +146,23 @@ def report(
     storage: Storage = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: runs/searches]")] = None,
 ) -> None:
-    """Print the best trials and write NAME.json (the plan and all trials), NAME.png and NAME.html.
+    """Print the best trials and write NAME.json (the plan and all trials) and NAME.png.
 
-    They show accuracy by trial, accuracy against multiply-accumulates with its Pareto front, and which parameters
-    matter. Works while the study runs.
+    The picture shows accuracy by trial, accuracy against multiply-accumulates with its Pareto front, and which
+    parameters matter. Works while the study runs.
 
         python -m trainer search report first --out trainer/results
     """
     from trainer.search.report import HEADINGS, find, ranked, row, write_report
-    from trainer.search.study import load
+    from trainer.search.study import open_study
 
     console = Console()
-    study, plan = load(name, storage or _default(name))
+    study, plan = open_study(name, storage or _default(name))
     findings = find(study, plan)
-    table = Table("trial", "state", "accuracy", "MACs", "parameters", "architecture", box=None, title_justify="left")
+    table = Table(*HEADINGS, box=None, title_justify="left")
     table.title = f"{name}: {len(findings.trials)} of {plan.trials} trials"
     for trial in ranked(findings.trials)[:10]:
-        cells = dict(zip(HEADINGS, row(trial), strict=True))
-        table.add_row(*(cells[str(column.header)] for column in table.columns))
+        table.add_row(*row(trial))
     console.print(table)
     for path in write_report(findings, out or _home(_default(name))):
         console.print(f"wrote {path}", soft_wrap=True, highlight=False)
@@ -210,21 +196,19 @@ def export(
         python -m trainer search export first --data fer2013.csv.gz --top 3
     """
     from trainer.ensemble.fit import load_single
-    from trainer.export.export import export as export_model
-    from trainer.export.export import exported, require_tensorflow
-    from trainer.provenance import provenance
+    from trainer.export.version import find_version, require_tensorflow, write_version
+    from trainer.networks.scores import FLIPPED, PLAIN
     from trainer.search.retrain import best, retrain
-    from trainer.search.study import load, outcomes
-    from trainer.training.config import load_config, published
+    from trainer.search.study import open_study, outcomes
 
     if not train_only:
         require_tensorflow()
     console = Console()
     settings = load_config(config or published("random"), list(overrides or []))
-    study, _ = load(name, storage or _default(name))
+    study, _ = open_study(name, storage or _default(name))
     chosen = best(name, outcomes(study), top)
-    dataset = _load(data, votes, class_map)
-    facts: dict[str, Any] = {"data": dataset.facts(), **provenance()}
+    dataset = load(data, classes=parse_map(class_map), votes=votes)
+    facts: dict[str, Any] = {"data": dataset.facts, **provenance()}
     accuracies: dict[Path, float] = {}
     for trial in chosen:
         directory = out / f"{name}-trial{trial.number}"
@@ -235,37 +219,17 @@ def export(
     if train_only:
         return
     for directory in sorted(accuracies, key=accuracies.__getitem__):
-        combination, measured = load_single(directory, flip=flip, calibrate=calibrate, dataset=dataset)
-        if (there := exported(measured, repository / model)) is not None:
+        combination, measured = load_single(
+            directory, views=FLIPPED if flip else PLAIN, calibrate=calibrate, dataset=dataset
+        )
+        if (there := find_version(measured, repository / model)) is not None:
             console.print(f"{directory} is {there} already", soft_wrap=True, highlight=False)
             continue
-        version = export_model(combination, model, repository, measured, half=half)
+        version = write_version(combination, model, repository, measured, half=half)
         console.print(f"wrote {version} from {directory}", soft_wrap=True, highlight=False)
 
 
-def _load(data: list[Path], votes: Path | None, class_map: list[str] | None) -> "Dataset":
-    from trainer.data.dataset import load
-
-    return load(data, classes=parse_map(class_map), votes=votes)
-
-
-def _save_arrays(dataset: "Dataset", directory: Path, *, needs_public_test: bool) -> None:
-    from trainer.search.trial import save_arrays
-
-    # A cross-validation has no use for a validation split; its children get Training in that place.
-    training, *validation = dataset.require("Training", *(["PublicTest"] if needs_public_test else []))
-    complete = directory / "complete"
-    if not complete.exists():
-        save_arrays(training, validation[0] if validation else training, directory)
-        complete.touch()
-
-
-def _read_specs(path: Path) -> "list[ArchitectureSpec]":
-    import yaml
-
-    from trainer.errors import ConfigError
-    from trainer.networks.spec import from_json
-
+def _read_specs(path: Path) -> list[ArchitectureSpec]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -284,6 +248,4 @@ def _home(location: str) -> Path:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,46 +7,37 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trainer.commands.options import ClassMap, Sources, Votes, parse_map
-
-Name = Annotated[str, typer.Argument(help="A published model: a YAML file in trainer/configs/.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")]
-Config = Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")]
-Init = Annotated[Path | None, typer.Option(help="Start from this run's best weights.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a config key: --set epochs=5 --set augment.flip=0."),
-]
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on from the run directory's last checkpoint, with the same config and data."),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in the run directory.")]
-
-
-Teachers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--teacher",
-        metavar="PATH[:TEMPERATURE]",
-        help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
-        " version directory (this needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
-    ),
-]
+from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
+from trainer.data.dataset import load
+from trainer.errors import ConfigError
+from trainer.provenance import provenance
+from trainer.run_directory import claim, load_facts
+from trainer.training.config import load_config, published
 
 
 def train(
-    name: Name,
+    name: Annotated[str, typer.Argument(help="A published model: a YAML file in trainer/configs/.")],
     data: Sources,
     votes: Votes = None,
     class_map: ClassMap = None,
-    out: Out = None,
-    config: Config = None,
-    init: Init = None,
-    teacher: Teachers = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Start from this run's best weights.")] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="PATH[:TEMPERATURE]",
+            help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
+            " version directory (needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
+        ),
+    ] = None,
     overrides: Overrides = None,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the run directory's last checkpoint, with the same config and data."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the run directory.")] = False,
 ) -> None:
     """Train NAME on the Training split and keep the epoch that is best on PublicTest.
 
@@ -64,17 +55,15 @@ def train(
 
     KERAS_BACKEND=torch in the environment trains with PyTorch, faster on most processors.
     """
-    from trainer.ensemble.teacher import consult, digest, parse_source
-    from trainer.errors import ConfigError
+    from trainer.ensemble.teacher import consult, identify, parse_source
     from trainer.networks.networks import build
-    from trainer.training.checkpoint import claim
-    from trainer.training.config import load_config, published
+    from trainer.training.fit import fit
 
     # Whatever can be refused is refused before the minutes that data and teacher take.
     settings = load_config(config or published(name), list(overrides or []))
     teachers = [parse_source(text) for text in teacher or []]
     for source in teachers:
-        digest(source.path)
+        identify(source.path)
     if settings.ferplus and votes is None:
         raise ConfigError(
             f"ferplus: {settings.ferplus:g} of the targets are FER+ votes; give --votes fer2013new.csv, or do without"
@@ -85,35 +74,17 @@ def train(
     claim(directory, resume=resume, overwrite=overwrite)
     classes = parse_map(class_map)
     console = Console()
-
-    from trainer.data.dataset import load
-    from trainer.provenance import provenance
-
     dataset = load(data, classes=classes, votes=votes)
     training, validation = dataset.require("Training", "PublicTest")
     console.print(f"{len(training):,} training images, {len(validation):,} to select the best epoch on")
     if dataset.leaked:
         console.print(f"{dataset.leaked:,} training images left out: they stand in a split that is held out")
-
-    from trainer.run_directory import load_facts
-    from trainer.training.fit import fit
-
-    facts = {"data": dataset.facts(), "init": load_facts(init) if init else None, **provenance()}
+    facts = {"data": dataset.facts, "init": load_facts(init) if init else None, **provenance()}
     taught = None
     if teachers:
         with console.status(f"asking {len(teachers)} teacher(s) about {len(training):,} images"):
             taught = consult(teachers, training.images, settings.distill.views)
-    result = fit(
-        settings,
-        training,
-        validation,
-        directory,
-        facts,
-        console,
-        init=init,
-        resume=resume,
-        teacher=taught,
-    )
+    result = fit(settings, training, validation, directory, facts, console, init=init, resume=resume, teacher=taught)
     table = Table(title=f"{name}, epoch {result.epoch}: accuracy {result.metrics.accuracy:.4f} on PublicTest")
     for heading in ("class", "precision", "recall"):
         table.add_column(heading, justify="left" if heading == "class" else "right")

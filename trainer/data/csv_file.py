@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import hashlib
 import io
 import zipfile
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from trainer.errors import DataError
+from trainer.files import reason
 
 _PUBLISHED = ("fer2013.csv", "icml_face_data.csv", "fer2013new.csv")
 
@@ -40,7 +40,7 @@ def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[int, list[s
                     raise DataError(path, f"the row has too {many} columns: {len(row)}, the header {len(header)}", line)
                 yield line, [row[column].strip() for column in columns]
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(path, f"cannot be read: {reason(error)}") from error
 
 
 def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
@@ -55,12 +55,6 @@ def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
                 raise DataError(path, f"cannot be read: {error}", number - 1 + reader.line_num) from error
         elif not line.isspace():
             yield number, line.rstrip("\r\n").split(",")
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file as it lies on disk."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,35 @@ import numpy as np
 from faces.contract import CLASSES
 from trainer.data.duplicates import leaked
 from trainer.data.fer2013 import read_arrays, read_fer2013
-from trainer.data.ferplus import read_votes
-from trainer.data.split import SPLITS, Rows, Split, concatenate
+from trainer.data.folder import read_folder
+from trainer.data.split import SPLITS, Split, concatenate
 from trainer.errors import ConfigError, DataError
+from trainer.files import sha256
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where images or votes came from.
+    """Where images or votes came from."""
 
-    Attributes:
-        name: of the file or folder, without its directory.
-        sha256: hex digest of the file, or of all names and contents in the folder.
-        images: how many it gave.
-    """
-
+    # Of the file or folder, without its directory.
     name: str
+    # Hex digest of the file, or of all names and contents in the folder.
     sha256: str
+    # How many it gave.
     images: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "sha256": self.sha256, "images": self.images}
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Splits by name, in the order of `SPLITS`; only those that have images.
+    """What a training reads."""
 
-    Attributes:
-        sources: in the order given.
-        votes: the FER+ file, if one was given.
-        leaked: images left out of Training because they also stand in a split that is held out.
-    """
-
+    # By name, in the order of `SPLITS`; only those that have images.
     splits: dict[str, Split]
+    # In the order given.
     sources: tuple[Source, ...] = ()
+    # The FER+ file, if one was given.
     votes: Source | None = None
+    # Images left out of Training because they also stand in a split that is held out.
     leaked: int = 0
 
     def require(self, *names: str) -> tuple[Split, ...]:
@@ -80,6 +74,7 @@ class Dataset:
             leaked=self.leaked + int(out.sum()),
         )
 
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What to write beside a model, ready for JSON.
 
@@ -97,11 +92,11 @@ class Dataset:
                 for array in (split.images, split.labels):
                     public_test.update(np.ascontiguousarray(array).data)
         return {
-            "sources": [source.to_json() for source in self.sources],
-            "votes": self.votes.to_json() if self.votes else None,
+            "sources": [asdict(source) for source in self.sources],
+            "votes": self.votes and asdict(self.votes),
             "sha256": digest.hexdigest(),
             "public_test_sha256": public_test.hexdigest(),
-            "training_images": len(self.splits["Training"]) if "Training" in self.splits else 0,
+            "training_images": len(self.splits.get("Training", ())),
             "leaked": self.leaked,
         }
 
@@ -132,29 +127,18 @@ def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, v
     found: list[Source] = []
     voted: Source | None = None
     for path in sources:
-        folder = path.is_dir()
-        if folder:
-            rows = _read_folder(path, classes)
+        cast = None
+        if path.is_dir():
+            splits, digest = read_folder(path, classes)
         else:
-            rows = read_arrays(path) if path.suffix.lower() == ".npz" else read_fer2013(path)
-        name = path.resolve().name
-        found.append(Source(name, rows.sha256, len(rows.labels)))
-        split = Split(rows.images, rows.labels)
-        if votes is not None and voted is None and not folder:
-            shares, digest = read_votes(votes, rows, name)
-            voted = Source(votes.name, digest, len(shares))
-            split = replace(split, votes=shares)
-        for index, split_name in enumerate(SPLITS):
-            if (mask := rows.splits == index).any():
-                parts[split_name].append(split.take(mask))
+            cast = votes if voted is None else None
+            splits = (read_arrays if path.suffix.lower() == ".npz" else read_fer2013)(path, cast)
+            digest = sha256(path)
+        found.append(Source(path.resolve().name, digest, sum(map(len, splits.values()))))
+        if cast is not None:
+            voted = Source(cast.name, sha256(cast), found[-1].images)
+        for name, split in splits.items():
+            parts[name].append(split)
     if votes is not None and voted is None:
         raise DataError(votes, "FER+ votes go row by row with a Kaggle CSV or its arrays, and none was given")
-    splits = {name: concatenate(some) for name, some in parts.items() if some}
-    return Dataset(splits, tuple(found), voted)
-
-
-def _read_folder(path: Path, classes: Mapping[str, str]) -> Rows:
-    # Pillow and OpenCV are needed for folders only, and the names above by modules that read no image.
-    from trainer.data.folder import read_folder
-
-    return read_folder(path, classes)
+    return Dataset({name: concatenate(some) for name, some in parts.items() if some}, tuple(found), voted)

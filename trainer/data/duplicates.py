@@ -12,16 +12,13 @@ from trainer.data.split import Split
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Images that are equal pixel for pixel.
+    """Images that are equal pixel for pixel."""
 
-    Attributes:
-        within: per split, images that repeat an earlier one of the same split.
-        across: per pair of splits, images of the first that also stand in the second.
-        relabelled: per split, images that have a copy, in any split, with another label.
-    """
-
+    # Per split, images that repeat an earlier one of the same split.
     within: dict[str, int]
+    # Per pair of splits, images of the first that also stand in the second.
     across: dict[tuple[str, str], int]
+    # Per split, images that have a copy, in any split, with another label.
     relabelled: dict[str, int]
 
 

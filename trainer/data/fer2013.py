@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.contract import CLASSES, SIDE
-from trainer.data.csv_file import read_columns, sha256
-from trainer.data.split import SPLITS, Rows
+from trainer.data.csv_file import read_columns
+from trainer.data.ferplus import read_votes
+from trainer.data.split import SPLITS, Split, divide
 from trainer.errors import DataError
-from trainer.files import BROKEN_ARRAYS, open_arrays
+from trainer.files import BROKEN_ARRAYS, open_arrays, reason
 
 _LABELS = {str(label): label for label in range(len(CLASSES))}
 _SPLITS = {usage: index for index, usage in enumerate(SPLITS)}
@@ -18,8 +19,11 @@ _PIXELS = SIDE * SIDE
 _STRIP_DIGITS = str.maketrans("", "", "0123456789 ")
 
 
-def read_fer2013(path: Path) -> Rows:
+def read_fer2013(path: Path, votes: Path | None = None) -> dict[str, Split]:
     """Read Kaggle's CSV: plain, gzipped (.gz), or inside a .zip.
+
+    Args:
+        votes: FER+'s fer2013new.csv, row for row beside it.
 
     Raises:
         DataError: the file is missing, damaged, empty or lacks a column; or a row has an emotion outside 0 to 6, an
@@ -27,29 +31,28 @@ def read_fer2013(path: Path) -> Rows:
             file, line and reason.
     """
     # 280 MB of text become 74 MB of pixels; a bytearray grows in place, so that they are held once.
-    images, labels, splits = bytearray(), bytearray(), bytearray()
+    images, labels, usages = bytearray(), bytearray(), bytearray()
     for line, (emotion, pixels, usage) in read_columns(path, ("emotion", "pixels", "Usage")):
         if usage not in _SPLITS:
             raise DataError(path, f"unknown Usage {usage!r}; known: {', '.join(SPLITS)}", line)
         if emotion not in _LABELS:
             raise DataError(path, f"emotion {emotion!r} is not a number from 0 to {len(CLASSES) - 1}", line)
-        splits.append(_SPLITS[usage])
+        usages.append(_SPLITS[usage])
         labels.append(_LABELS[emotion])
         images += _parse(path, line, pixels)
     if not labels:
         raise DataError(path, "has no rows")
-    return Rows(
-        images=np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE),
-        labels=np.frombuffer(labels, np.uint8),
-        splits=np.frombuffer(splits, np.uint8),
-        sha256=sha256(path),
-    )
+    pixels_of, labels_of, usages_of = (np.frombuffer(array, np.uint8) for array in (images, labels, usages))
+    return _divide(path, pixels_of, labels_of, usages_of, votes)
 
 
-def read_arrays(path: Path) -> Rows:
+def read_arrays(path: Path, votes: Path | None = None) -> dict[str, Split]:
     """Read the same as arrays in an .npz file, in a fraction of the time.
 
     `pixels` uint8 [N, 48, 48] or [N, 2304], `emotion` [N] whole numbers from 0 to 6, `usage` [N] text.
+
+    Args:
+        votes: as for `read_fer2013`.
 
     Raises:
         DataError: the file is missing, damaged or lacks an array; an array has another shape or kind; or a row has an
@@ -61,7 +64,7 @@ def read_arrays(path: Path) -> Rows:
                 raise DataError(path, f"lacks the array(s) {', '.join(missing)}")
             pixels, emotion, usage = (file[name] for name in ("pixels", "emotion", "usage"))
     except BROKEN_ARRAYS as error:
-        raise DataError(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise DataError(path, f"cannot be read: {reason(error)}") from error
     if pixels.dtype != np.uint8 or pixels.shape[1:] not in ((SIDE, SIDE), (_PIXELS,)):
         raise DataError(path, f"pixels is {pixels.dtype} {list(pixels.shape)}; it must be uint8 [N, {SIDE}, {SIDE}]")
     count = len(pixels)
@@ -73,12 +76,15 @@ def read_arrays(path: Path) -> Rows:
         raise DataError(path, "has no rows")
     _refuse_first(path, "emotion", emotion, (emotion < 0) | (emotion >= len(CLASSES)), f"0 to {len(CLASSES) - 1}")
     _refuse_first(path, "usage", usage, ~np.isin(usage, SPLITS), ", ".join(SPLITS))
-    return Rows(
-        images=np.ascontiguousarray(pixels).reshape(-1, SIDE, SIDE),
-        labels=emotion.astype(np.uint8),
-        splits=np.array([_SPLITS[name] for name in usage.tolist()], np.uint8),
-        sha256=sha256(path),
-    )
+    usages = np.array([_SPLITS[name] for name in usage.tolist()], np.uint8)
+    return _divide(path, pixels, emotion.astype(np.uint8), usages, votes)
+
+
+def _divide(
+    path: Path, pixels: NDArray[np.uint8], labels: NDArray[np.uint8], usages: NDArray[np.uint8], votes: Path | None
+) -> dict[str, Split]:
+    shares = None if votes is None else read_votes(votes, usages, path.resolve().name)
+    return divide(Split(pixels.reshape(-1, SIDE, SIDE), labels, shares), usages)
 
 
 def _refuse_first(path: Path, name: str, values: NDArray[Any], wrong: NDArray[np.bool_], known: str) -> None:

@@ -13,35 +13,15 @@ SPLITS = ("Training", "PublicTest", "PrivateTest")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The faces of one source, in its own order.
-
-    Attributes:
-        images: uint8 [N, 48, 48], grey levels 0 to 255.
-        labels: uint8 [N], indices into `CLASSES`.
-        splits: uint8 [N], indices into `SPLITS`.
-        sha256: hex digest of the source as it lies on disk.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
-    splits: NDArray[np.uint8]
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Split:
-    """Labelled faces.
+    """Labelled faces."""
 
-    Attributes:
-        images: uint8 [N, 48, 48], grey levels 0 to 255.
-        labels: uint8 [N], indices into `CLASSES`.
-        votes: float32 [N, 7], each class's share of a face's FER+ votes: a row sums to 1, or to less where some went to
-            none of our classes. None where no votes were given.
-    """
-
+    # uint8 [N, 48, 48], grey levels 0 to 255.
     images: NDArray[np.uint8]
+    # uint8 [N], indices into `CLASSES`.
     labels: NDArray[np.uint8]
+    # float32 [N, 7], each class's share of a face's FER+ votes: a row sums to 1, or to less where some went to none of
+    # our classes. None where no votes were given.
     votes: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -64,8 +44,19 @@ class Split:
         return np.where(self.votes.max(axis=1) > 0.5, self.votes.argmax(axis=1), -1)
 
 
+def divide(faces: Split, usage: NDArray[np.uint8]) -> dict[str, Split]:
+    """The faces of a source by the name of their split, those with faces only, in the order of `SPLITS`.
+
+    Args:
+        usage: [N], an index into `SPLITS` for each face.
+    """
+    return {name: faces.take(mask) for index, name in enumerate(SPLITS) if (mask := usage == index).any()}
+
+
 def concatenate(splits: Sequence[Split]) -> Split:
     """One split of them all, in order. Faces of a split without votes get none beside those that have some."""
+    if len(splits) == 1:
+        return splits[0]
     votes = None
     if any(split.votes is not None for split in splits):
         votes = np.concatenate(

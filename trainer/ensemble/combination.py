@@ -1,43 +1,36 @@
-"""What is served as one model: Keras models with weights, mirrored or not, and a temperature."""
+"""What is served as one model: networks with weights, the views that they see of a face, and a temperature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
-from trainer.ensemble.weights import soft_vote, temper
-from trainer.evaluation.metrics import softmax
+from faces.contract import SIDE
+from trainer.networks.networks import CAM_LAYER
+from trainer.networks.scores import PLAIN, apart, mean, show, temper
 
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a combination.
+    """One network of a combination."""
 
-    Attributes:
-        model: faces float32 [N, 48, 48, 1] -> logits float32 [N, C], with a layer called `cam`.
-        weight: its share of the combined scores.
-        flip: its scores are the mean over the face and the mirrored face, at twice the cost.
-    """
-
+    # Faces float32 [N, 48, 48, 1] -> logits float32 [N, C], with a layer called `cam`.
     model: keras.Model
+    # Its share of the combined scores.
     weight: float = 1.0
-    flip: bool = False
-
-    def scores(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """faces float32 [N, 48, 48, 1] -> scores float32 [N, C], rows summing to 1."""
-        scores = softmax(self.model.predict(faces, batch_size=256, verbose=0))
-        if self.flip:
-            mirrored = softmax(self.model.predict(faces[:, :, ::-1], batch_size=256, verbose=0))
-            scores = (scores + mirrored) * np.float32(0.5)
-        return scores
+    # Names in `trainer.networks.scores.VIEWS`. Its scores are the mean over them; each costs a pass.
+    views: tuple[str, ...] = PLAIN
 
 
 @dataclass(frozen=True)
 class Combination:
-    """softmax(log(weighted mean of the members' scores) / temperature); weights sum to 1."""
+    """softmax(log(weighted mean of the members' scores) / temperature)."""
 
+    # Their weights sum to 1.
     members: Sequence[Member]
     temperature: float = 1.0
 
@@ -46,8 +39,31 @@ class Combination:
         """Parameters of all members together."""
         return sum(member.model.count_params() for member in self.members)
 
+    @cached_property
+    def network(self) -> keras.Model:
+        """All of it as one network: what is calibrated, evaluated and exported.
+
+        Faces [N, 48, 48, 1] -> a dictionary of `scores` [N, C]; and a list for the members of `logits` [V, N, C], by
+        view, and of `maps` [V * N, h, w, k], the outputs of `cam`.
+        """
+        faces = keras.Input((SIDE, SIDE, 1), name="faces")
+        logits, maps = [], []
+        for index, member in enumerate(self.members):
+            cam = member.model.get_layer(CAM_LAYER).output
+            network = keras.Model(member.model.input, [cam, member.model.output], name=f"member{index}")
+            found, answers = network(show(faces, member.views))
+            maps.append(found)
+            logits.append(apart(answers, member.views))
+        scores = ops.stack([ops.mean(ops.softmax(each), axis=0) for each in logits])
+        weights = np.array([member.weight for member in self.members], np.float32)
+        combined = temper(mean(scores, weights), self.temperature)
+        return keras.Model(faces, {"scores": combined, "logits": logits, "maps": maps})
+
+    @cached_property
+    def _scorer(self) -> keras.Model:
+        return keras.Model(self.network.input, self.network.output["scores"])
+
     def scores(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """faces float32 [N, 48, 48, 1] -> scores float32 [N, C], each member computed by Keras on its own."""
-        weights = np.array([member.weight for member in self.members])
-        mean = soft_vote(np.stack([member.scores(faces) for member in self.members]), weights)
-        return temper(mean, self.temperature).astype(np.float32)
+        """Faces float32 [N, 48, 48, 1] -> scores float32 [N, C], rows summing to 1."""
+        scores: NDArray[np.float32] = self._scorer.predict(faces, batch_size=256, verbose=0)
+        return scores

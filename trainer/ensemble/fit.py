@@ -5,7 +5,7 @@ No figure here is measured on a face that its weights or its temperature were fi
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,58 +21,61 @@ from trainer.ensemble.combination import Combination, Member
 from trainer.ensemble.weights import Floats, Labels
 from trainer.errors import ConfigError, TrainingError
 from trainer.evaluation.metrics import Metrics, reliability, score
-from trainer.run_directory import ENSEMBLE, load_facts, load_run
+from trainer.files import write_json
+from trainer.networks.scores import FLIPPED, PLAIN, mean, temper, to_numpy
+from trainer.run_directory import ENSEMBLE, load_facts
+from trainer.training.checkpoint import load_run
 
 Method = Literal["soft", "hard", "greedy", "simplex"]
 METHODS: tuple[Method, ...] = get_args(Method)
 FOLDS = 5
+_FITS: dict[Method, Callable[[Floats, Labels], NDArray[np.float64]]] = {
+    "soft": weighting.uniform,
+    "greedy": weighting.greedy,
+    "simplex": weighting.simplex,
+}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How members' scores become one distribution; `weights` None is the hard vote, which has none."""
+    """How members' scores become one distribution."""
 
+    # None is the hard vote, which has none.
     weights: NDArray[np.float64] | None
-    temperature: float
+    temperature: float = 1.0
+
+    def vote(self, scores: Floats) -> NDArray[np.float64]:
+        """Scores [M, N, C] -> [N, C], before the temperature."""
+        return weighting.hard_vote(scores) if self.weights is None else to_numpy(mean(scores, self.weights))
 
     def combine(self, scores: Floats) -> NDArray[np.float32]:
         """Scores [M, N, C] -> float32 [N, C]."""
-        return weighting.temper(_vote(self.weights, scores), self.temperature).astype(np.float32)
+        return to_numpy(temper(self.vote(scores), self.temperature)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A way to combine members, and how good it is on faces that it was not fitted on.
+class Candidate:
+    """A way to combine members, and how good it is on faces that it was not fitted on."""
 
-    Attributes:
-        name: the method; for a member on its own, the member's name.
-        metrics, ece: cross-validated. The expected calibration error is a fraction of 1.
-        rule: fitted on all faces.
-    """
-
+    # The method; for a member on its own, the member's name.
     name: str
+    # Cross-validated, and so is the next one.
     metrics: Metrics
+    # Expected calibration error, a fraction of 1.
     ece: float
+    # Fitted on all faces.
     rule: Rule
 
 
 def fit_rule(method: Method, scores: Floats, labels: Labels) -> Rule:
     """Fit weights, then the temperature of what they give: scores [M, N, C], labels [N]."""
-    weights: NDArray[np.float64] | None
-    if method == "hard":
-        weights = None
-    elif method == "greedy":
-        weights = weighting.greedy(scores, labels)
-    elif method == "simplex":
-        weights = weighting.simplex(scores, labels)
-    else:
-        weights = weighting.uniform(len(scores))
-    return Rule(weights, weighting.fit_temperature(_vote(weights, scores), labels))
+    weights = _FITS[method](scores, labels) if method != "hard" else None
+    return Rule(weights, weighting.fit_temperature(Rule(weights).vote(scores), labels))
 
 
-def evaluate(
+def cross_validate(
     name: str, method: Method, scores: Floats, labels: Labels, *, folds: int = FOLDS, seed: int = 0
-) -> Outcome:
+) -> Candidate:
     """Measure a method by stratified K-fold cross-validation and fit it on all faces.
 
     Every face is scored once, by the rule fitted on the folds that it is not in; the metrics are of those scores.
@@ -87,7 +90,7 @@ def evaluate(
     for index in range(folds):
         out = fold == index
         held_out[out] = fit_rule(method, scores[:, ~out], labels[~out]).combine(scores[:, out])
-    return Outcome(name, score(held_out, labels), reliability(held_out, labels).ece, fit_rule(method, scores, labels))
+    return Candidate(name, score(held_out, labels), reliability(held_out, labels).ece, fit_rule(method, scores, labels))
 
 
 def stratified_folds(labels: Labels, folds: int, seed: int) -> NDArray[np.int64]:
@@ -100,37 +103,37 @@ def stratified_folds(labels: Labels, folds: int, seed: int) -> NDArray[np.int64]
 
 
 def member_scores(members: Sequence[Member], split: Split) -> NDArray[np.float32]:
-    """Each member's scores of a split's N faces, float32 [M, N, C]."""
+    """The scores of members on their own, each of weight 1, of a split's N faces: float32 [M, N, C]."""
     faces = to_input(split.images)
-    return np.stack([member.scores(faces) for member in members])
+    return np.stack([Combination([member]).scores(faces) for member in members])
 
 
 def save_ensemble(
     directory: Path,
     runs: Sequence[Path],
     method: Method,
-    outcomes: Mapping[Method, Outcome],
+    candidates: Mapping[Method, Candidate],
     *,
-    flip: bool,
+    views: Sequence[str],
     data: Mapping[str, Any],
 ) -> None:
     """Write `ensemble.json`: the members with a weight above 0, their facts, and every method's figures.
 
     Args:
         directory: made if it does not exist.
-        runs: the run directories, in the order of the scores that `outcomes` were computed from.
+        runs: the run directories, in the order of the scores that `candidates` were computed from.
         method: the one to export; not the hard vote.
-        flip: whether the members' scores were averaged over the mirrored face.
-        data: `Dataset.facts()` of the faces that the weights were fitted on.
+        views: what the members' scores were averaged over.
+        data: `Dataset.facts` of the faces that the weights were fitted on.
     """
-    chosen = outcomes[method]
+    chosen = candidates[method]
     assert chosen.rule.weights is not None
     kept = [(run, float(weight)) for run, weight in zip(runs, chosen.rule.weights, strict=True) if weight > 0]
     members: list[dict[str, Any]] = [{"name": run.name, "weight": weight, **load_facts(run)} for run, weight in kept]
     summary = {
         "runs": [os.path.relpath(run, directory) for run, _ in kept],
         "method": method,
-        "flip": flip,
+        "views": views,
         "temperature": chosen.rule.temperature,
         "folds": FOLDS,
         "parameters": sum(member["parameters"] for member in members),
@@ -138,20 +141,19 @@ def save_ensemble(
         "ece": chosen.ece,
         "methods": {
             name: {"accuracy": each.metrics.accuracy, "log_loss": each.metrics.log_loss, "ece": each.ece}
-            for name, each in outcomes.items()
+            for name, each in candidates.items()
         },
         "members": members,
         "data": data,
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / ENSEMBLE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(directory / ENSEMBLE, summary)
 
 
 def require_same_public_test(runs: Sequence[Path], data: Mapping[str, Any]) -> None:
     """Refuse runs that were judged on another PublicTest: faces of this one may be among those they learnt from.
 
     Args:
-        data: `Dataset.facts()` of the faces that weights and temperature are to be fitted on.
+        data: `Dataset.facts` of the faces that weights and temperature are to be fitted on.
 
     Raises:
         ConfigError: names the run.
@@ -178,42 +180,40 @@ def load_ensemble(directory: Path) -> tuple[Combination, dict[str, Any]]:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         runs = [directory / run for run in facts.pop("runs")]
         weights = [member["weight"] for member in facts["members"]]
-        flip, temperature = facts["flip"], facts["temperature"]
+        # One written before there were views says whether it flips.
+        views = facts.setdefault("views", FLIPPED if facts.pop("flip", False) else PLAIN)
+        temperature = facts["temperature"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: not an ensemble: {error}") from error
-    members = [Member(load_run(run), weight, flip) for run, weight in zip(runs, weights, strict=True)]
+    members = [Member(load_run(run), weight, tuple(views)) for run, weight in zip(runs, weights, strict=True)]
     return Combination(members, temperature), facts
 
 
 def load_single(
-    run: Path, *, flip: bool = False, calibrate: bool = False, dataset: Dataset | None = None
+    run: Path, *, views: tuple[str, ...] = PLAIN, calibrate: bool = False, dataset: Dataset | None = None
 ) -> tuple[Combination, dict[str, Any]]:
     """One run as a combination of one member, and its facts.
 
     Args:
-        flip: average over the mirrored face.
+        views: of a face, to average over.
         calibrate: fit a temperature, which moves probabilities and log-loss, not accuracy.
-        dataset: the training's, on whose PublicTest what `flip` and `calibrate` change is fitted and measured. With
+        dataset: the training's, on whose PublicTest what `views` and `calibrate` change is fitted and measured. With
             `calibrate` the metrics are cross-validated.
 
     Raises:
         TrainingError, ConfigError: the run is not finished or does not load, or `dataset` is another one.
     """
     facts: dict[str, Any] = {**load_facts(run)}
-    member = Member(load_run(run), flip=flip)
-    if dataset is None or not (flip or calibrate):
+    member = Member(load_run(run), views=views)
+    if dataset is None or not (calibrate or views != PLAIN):
         return Combination([member]), facts
-    require_same_public_test([run], dataset.facts())
+    require_same_public_test([run], dataset.facts)
     (split,) = dataset.require("PublicTest")
     scores = member_scores([member], split)
     metrics, ece, temperature = score(scores[0], split.labels), reliability(scores[0], split.labels).ece, 1.0
     if calibrate:
-        outcome = evaluate(run.name, "soft", scores, split.labels)
-        metrics, ece, temperature = outcome.metrics, outcome.ece, outcome.rule.temperature
+        fitted = cross_validate(run.name, "soft", scores, split.labels)
+        metrics, ece, temperature = fitted.metrics, fitted.ece, fitted.rule.temperature
         facts["folds"] = FOLDS
-    facts |= {"flip": flip, "temperature": temperature, "PublicTest": metrics.to_json(), "ece": ece}
+    facts |= {"views": views, "temperature": temperature, "PublicTest": metrics.to_json(), "ece": ece}
     return Combination([member], temperature), facts
-
-
-def _vote(weights: NDArray[np.float64] | None, scores: Floats) -> NDArray[np.float64]:
-    return weighting.hard_vote(scores) if weights is None else weighting.soft_vote(scores, weights)

@@ -7,7 +7,6 @@ by digest, so that the order of the data, and what else they hold, do not matter
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from faces.contract import CLASSES
 from trainer.errors import ConfigError, TrainingError
 from trainer.evaluation.metrics import softmax
-from trainer.files import BROKEN_ARRAYS, open_arrays
+from trainer.files import BROKEN_ARRAYS, open_arrays, reason, replacing, sha256
 
 VIEWS = ("clean", "mirrored")
 _BATCH = 32
@@ -33,12 +32,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Opinions:
-    """Attributes:
-    logits: float16 [N, V, C].
-    digest: bytes [N], see `digests`.
-    """
+    """What an opinions file holds."""
 
+    # float16 [N, V, C].
     logits: NDArray[np.float16]
+    # Bytes [N], see `digests`.
     digest: NDArray[np.bytes_]
 
     def probabilities(self, images: NDArray[np.uint8], views: int, temperature: float) -> NDArray[np.float32]:
@@ -60,8 +58,7 @@ class Opinions:
         if missing := index.count(-1):
             raise ConfigError(f"{missing:,} of {len(images):,} faces have no opinion; make them of the same data")
         logits = self.logits[index, :views].astype(np.float32) / np.float32(temperature)
-        classes = logits.shape[2]
-        mean: NDArray[np.float32] = softmax(logits.reshape(-1, classes)).reshape(-1, views, classes).mean(axis=1)
+        mean: NDArray[np.float32] = softmax(logits).mean(axis=1)
         return mean
 
 
@@ -81,7 +78,7 @@ def read_opinions(path: Path) -> Opinions:
         with open_arrays(path) as file:
             logits, digest = file["logits"], file["digest"]
     except BROKEN_ARRAYS as error:
-        raise ConfigError(f"{path}: not a file of opinions: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigError(f"{path}: not a file of opinions: {reason(error)}") from error
     if logits.dtype.kind != "f" or logits.ndim != 3 or digest.dtype.kind != "S" or digest.shape != logits.shape[:1]:
         raise ConfigError(
             f"{path}: not a file of opinions: logits {list(logits.shape)} beside digest {list(digest.shape)}"
@@ -130,7 +127,7 @@ def ask(
     session = _open(onnx, threads)
     name, channels, last = _input(onnx, session, size)
     identity = {
-        "onnx": hashlib.sha256(onnx.read_bytes()).hexdigest(),
+        "onnx": sha256(onnx),
         "faces": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
         "size": size,
         "scale": scale,
@@ -171,7 +168,7 @@ def _open(onnx: Path, threads: int) -> Any:
         # From bytes: a path that does not exist, and a directory, would get a native error without a reason.
         return onnxruntime.InferenceSession(onnx.read_bytes(), options, providers=["CPUExecutionProvider"])
     except OSError as error:
-        raise ConfigError(f"{onnx}: {error.strerror}") from error
+        raise ConfigError(f"{onnx}: {reason(error)}") from error
     except Exception as error:  # onnxruntime has a kind of its own for each stage of parsing
         raise ConfigError(f"{onnx}: not an ONNX model that can be run: {str(error).splitlines()[0]}") from error
 
@@ -224,8 +221,5 @@ def _resume(partial: Path, identity: Mapping[str, Any], logits: NDArray[np.float
 
 
 def _save(path: Path, **arrays: NDArray[Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    with beside.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    beside.replace(path)

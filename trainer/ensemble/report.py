@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from trainer.ensemble.fit import FOLDS, Outcome
+from trainer.ensemble.fit import FOLDS, Candidate
 
 
-def outcome_table(members: Sequence[Outcome], methods: Sequence[Outcome], chosen: str) -> Table:
+def candidate_table(members: Sequence[Candidate], methods: Sequence[Candidate], chosen: str) -> Table:
     """One row for each member on its own, then for each method with the weights that it gives the members.
 
     Args:
@@ -24,27 +24,22 @@ def outcome_table(members: Sequence[Outcome], methods: Sequence[Outcome], chosen
     for heading in ("accuracy", "log-loss", "ECE", "temperature"):
         table.add_column(heading, justify="right")
     table.add_column("weights")
-    for outcome in members:
-        table.add_row(*_row(outcome), "")
+    for member in members:
+        table.add_row(*_row(member), "")
     table.add_section()
-    for outcome in methods:
-        weights = outcome.rule.weights
+    for method in methods:
+        weights = method.rule.weights
         names = [member.name for member in members]
         shares = (
             "one vote each; cannot be exported: it has no gradient to explain"
             if weights is None
             else ", ".join(f"{name} {share:.2f}" for name, share in zip(names, weights, strict=True) if share > 0)
         )
-        table.add_row(*_row(outcome), shares, style="bold" if outcome.name == chosen else "")
+        table.add_row(*_row(method), shares, style="bold" if method.name == chosen else "")
     return table
 
 
-def _row(outcome: Outcome) -> tuple[str, str, str, str, str]:
-    metrics = outcome.metrics
-    return (
-        outcome.name,
-        f"{metrics.accuracy:.4f}",
-        f"{metrics.log_loss:.4f}",
-        f"{outcome.ece:.4f}",
-        f"{outcome.rule.temperature:.2f}",
-    )
+def _row(candidate: Candidate) -> list[str]:
+    metrics = candidate.metrics
+    figures = (metrics.accuracy, metrics.log_loss, candidate.ece)
+    return [candidate.name, *(f"{figure:.4f}" for figure in figures), f"{candidate.rule.temperature:.2f}"]

@@ -8,50 +8,35 @@ student's own training.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.contract import CLASSES, to_input
+from faces.contract import to_input
+from trainer.ensemble.combination import Combination, Member
+from trainer.ensemble.fit import load_ensemble
 from trainer.ensemble.opinions import read_opinions
 from trainer.errors import ConfigError, TrainerError
+from trainer.files import sha256
+from trainer.networks.scores import FLIPPED, Scorer, over_views, temper, to_numpy
 from trainer.run_directory import ENSEMBLE, WEIGHTS
+from trainer.training.checkpoint import load_run
+from trainer.training.targets import Teacher
 
 _BATCH = 512
-
-Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """What the teacher makes of the training images.
-
-    Attributes:
-        probabilities: float32 [N, 7], one row per training image; rows sum to 1.
-        facts: JSON-able: which models it is made of (`sources`: name, sha256, see `digest`, and temperature of each)
-            and `views`.
-    """
-
-    probabilities: NDArray[np.float32]
-    facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One teacher.
+    """One teacher."""
 
-    Attributes:
-        path: directory of a run or an ensemble, version of a SavedModel (which needs TensorFlow), or file of opinions
-            (`trainer.ensemble.opinions`).
-        temperature: its logits are divided by this before all teachers' probabilities are averaged: above 1 for one
-            that knows its training images by heart, and so is too sure of them.
-    """
-
+    # Directory of a run or an ensemble, version of a SavedModel (which needs TensorFlow), or file of opinions.
     path: Path
+    # Its logits are divided by this before all teachers' probabilities are averaged: above 1 for one that knows its
+    # training images by heart, and so is too sure of them.
     temperature: float = 1.0
 
 
@@ -87,77 +72,55 @@ def consult(teachers: Sequence[Source], images: NDArray[np.uint8], views: int) -
     if not teachers:
         raise ConfigError("no teacher; give --teacher a run directory, a SavedModel's version directory or opinions")
     sources = [
-        {"name": teacher.path.resolve().name, "sha256": digest(teacher.path), "temperature": teacher.temperature}
+        {"name": teacher.path.resolve().name, "sha256": identify(teacher.path), "temperature": teacher.temperature}
         for teacher in teachers
     ]
-    total = np.zeros((len(images), len(CLASSES)), np.float32)
-    for teacher in teachers:
-        if teacher.path.is_file():
-            try:
-                total += read_opinions(teacher.path).probabilities(images, views, teacher.temperature)
-            except ConfigError as error:
-                raise ConfigError(f"teacher {teacher.path.name}: {error}") from error
-            continue
-        score = _open(teacher.path)
-        for start in range(0, len(images), _BATCH):
-            batch = images[start : start + _BATCH]
-            for view in (batch, batch[:, :, ::-1])[:views]:
-                scores = soften(score(to_input(view)), teacher.temperature)
-                total[start : start + _BATCH] += scores / np.float32(views)
-    return Teacher(total / np.float32(len(teachers)), {"sources": sources, "views": views})
+    opinions = [_ask(teacher, images, views) for teacher in teachers]
+    return Teacher(np.mean(opinions, axis=0, dtype=np.float32), {"sources": sources, "views": views})
 
 
-def identity(teacher: Teacher) -> dict[str, Any]:
-    """What tells one teacher's opinions from another's, wherever its files lie."""
-    sources = teacher.facts["sources"]
-    return {
-        "sha256": [source["sha256"] for source in sources],
-        "temperatures": [source["temperature"] for source in sources],
-        "views": teacher.facts["views"],
-    }
-
-
-def soften(probabilities: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """softmax(log p / T) row by row: what dividing the logits behind p by T gives. [N, C] -> [N, C]."""
-    from trainer.evaluation.metrics import softmax
-
-    # Far below what a score in float32 tells apart; a logarithm of zero would be lost for good.
-    logits: NDArray[np.float32] = np.log(np.maximum(probabilities, np.float32(1e-9)))
-    return softmax(logits / np.float32(temperature))
-
-
-def digest(path: Path) -> str:
+def identify(path: Path) -> str:
     """Tells one teacher from another: sha256 of its weights, hex; an ensemble's is of its description and its members.
 
     Raises:
         ConfigError: `path` is no finished run, ensemble, SavedModel or file.
     """
     if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return sha256(path)
     if (path / ENSEMBLE).is_file():
         text = (path / ENSEMBLE).read_bytes()
-        members = [digest(path / run) for run in json.loads(text)["runs"]]
+        members = [identify(path / run) for run in json.loads(text)["runs"]]
         return hashlib.sha256(text + "".join(members).encode()).hexdigest()
     for name in (WEIGHTS, "variables/variables.data-00000-of-00001"):
         if (path / name).is_file():
-            return hashlib.sha256((path / name).read_bytes()).hexdigest()
+            return sha256(path / name)
     raise ConfigError(f"{path}: neither a run directory, nor an ensemble's, a SavedModel's version directory or a file")
+
+
+def _ask(teacher: Source, images: NDArray[np.uint8], views: int) -> NDArray[np.float32]:
+    if teacher.path.is_file():
+        try:
+            return read_opinions(teacher.path).probabilities(images, views, teacher.temperature)
+        except ConfigError as error:
+            raise ConfigError(f"teacher {teacher.path.name}: {error}") from error
+    score = _open(teacher.path)
+
+    def soft(faces: NDArray[np.float32]) -> NDArray[np.float32]:
+        return to_numpy(temper(score(faces), teacher.temperature))
+
+    batches = (to_input(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
+    return np.concatenate([over_views(soft, batch, FLIPPED[:views]) for batch in batches])
 
 
 def _open(path: Path) -> Scorer:
     if (path / "saved_model.pb").is_file():
+        # A training on another backend may run where TensorFlow is not installed; only this teacher needs it.
         from trainer.evaluation.predictor import open_predictor
 
         return open_predictor(str(path)).scores
     if (path / ENSEMBLE).is_file():
-        from trainer.ensemble.fit import load_ensemble
-
         return load_ensemble(path)[0].scores
-    from trainer.evaluation.metrics import softmax
-    from trainer.run_directory import load_run
-
     try:
-        model = load_run(path)
+        return Combination([Member(load_run(path))]).scores
     except TrainerError as error:
         raise ConfigError(f"teacher {error}") from error
-    return lambda faces: softmax(model.predict(faces, batch_size=_BATCH, verbose=0))

@@ -1,4 +1,4 @@
-"""Ways to combine several models' scores into one distribution, in NumPy and SciPy.
+"""How much each of several models counts, and at which temperature, fitted to labels with NumPy and SciPy.
 
 `scores` is float [M, N, C]: M members' scores of N faces for C classes, each row summing to 1. `labels` is [N].
 """
@@ -7,19 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
+from trainer.networks.scores import TINY, temper, to_numpy
+
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
-TINY = float(np.finfo(np.float32).tiny)
 # A member below this share of the vote costs a full forward pass and moves next to nothing: it is left out.
 SMALLEST_WEIGHT = 0.01
 # exp(+-3): from 20 times sharper to 20 times flatter.
 LOG_TEMPERATURES = (-3.0, 3.0)
-
-
-def soft_vote(scores: Floats, weights: Floats) -> NDArray[np.float64]:
-    """The members' mean, [M, N, C] and weights [M] (at least 0, summing to 1) -> [N, C]."""
-    return np.tensordot(np.asarray(weights, np.float64), np.asarray(scores, np.float64), axes=1)
 
 
 def hard_vote(scores: Floats) -> NDArray[np.float64]:
@@ -34,9 +30,9 @@ def hard_vote(scores: Floats) -> NDArray[np.float64]:
     return share
 
 
-def uniform(members: int) -> NDArray[np.float64]:
-    """The same weight for each of `members`."""
-    return np.full(members, 1 / members)
+def uniform(scores: Floats, _: Labels) -> NDArray[np.float64]:
+    """The same weight [M] for each member, whatever the labels."""
+    return np.full(len(scores), 1 / len(scores))
 
 
 def greedy(scores: Floats, labels: Labels, rounds: int = 50) -> NDArray[np.float64]:
@@ -72,7 +68,7 @@ def simplex(scores: Floats, labels: Labels) -> NDArray[np.float64]:
 
     found = minimize(
         loss,
-        uniform(len(scores)),
+        uniform(scores, labels),
         jac=True,
         method="SLSQP",
         bounds=[(0, 1)] * len(scores),
@@ -89,18 +85,10 @@ def fit_temperature(scores: Floats, labels: Labels) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        scaled = temper(scores, float(np.exp(log_temperature)))
+        scaled = to_numpy(temper(scores, float(np.exp(log_temperature))))
         return float(-np.log(_likelihoods(scaled[None], labels)).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=LOG_TEMPERATURES, method="bounded").x))
-
-
-def temper(scores: Floats, temperature: float) -> NDArray[np.float64]:
-    """softmax(log(scores) / temperature), [N, C] -> [N, C]; for one model, its logits divided by the temperature."""
-    logs = np.log(np.maximum(np.asarray(scores, np.float64), TINY)) / temperature
-    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-    tempered: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return tempered
 
 
 def _likelihoods(scores: Floats, labels: Labels) -> NDArray[np.float64]:

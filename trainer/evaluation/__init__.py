@@ -2,7 +2,7 @@
 
 predictor      a SavedModel, or a model server, that answers with scores
 metrics        accuracy, calibration, tests
-evaluate       one or two models on one split
+measure        one or two models on one split
 measured_cost  operations and milliseconds
-figures        the report: tables and plots
+figures        what came of it, as tables, JSON and PNG
 """

@@ -11,22 +11,20 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from faces.contract import SIDE
-from trainer.evaluation.predictor import Predictor, SavedModelPredictor
+from trainer.evaluation.predictor import SavedModelPredictor
+from trainer.networks.scores import Scorer
 
 WARM_UPS = 3
 
 
 @dataclass(frozen=True)
 class GraphCost:
-    """Cost of one face, read off a graph.
+    """Cost of one face, read off a graph."""
 
-    Attributes:
-        parameters: elements of the variables that `serving_default` reads, moving averages included.
-        macs: multiply-accumulates of convolutions and matrix products; all else is not counted. None where a shape
-            depends on more than the number of faces.
-    """
-
+    # Elements of the variables that `serving_default` reads, moving averages included.
     parameters: int
+    # Multiply-accumulates of convolutions and matrix products; all else is not counted. None where a shape depends on
+    # more than the number of faces.
     macs: int | None
 
     @property
@@ -37,15 +35,13 @@ class GraphCost:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median milliseconds from faces in memory to scores in memory.
+    """Median milliseconds from faces in memory to scores in memory."""
 
-    Attributes:
-        batch_1_ms, batch_64_ms: for one face and for 64 in one call.
-        runs: calls that each median is taken over.
-    """
-
+    # For one face.
     batch_1_ms: float
+    # For 64 in one call.
     batch_64_ms: float
+    # Calls that each median is taken over.
     runs: int
 
 
@@ -66,24 +62,23 @@ def graph_cost(predictor: SavedModelPredictor) -> GraphCost:
     )
 
 
-def latency(predictor: Predictor, *, runs: int = 50) -> Latency:
-    """Time `predictor` on random faces, after a few calls that are not counted.
+def latency(score: Scorer, *, runs: int = 50) -> Latency:
+    """Time a model on random faces, after a few calls that are not counted.
 
-    A server's includes the network. Of a SavedModel, TensorFlow uses the kernels and threads of this process, which
-    `trainer` limits to AVX2.
+    A server's includes the network. Of a SavedModel, TensorFlow uses the kernels and threads of this process.
 
     Raises:
-        TrainerError: as `predictor.scores`.
+        TrainerError: as `score`.
     """
-    return Latency(_median_ms(predictor, 1, runs), _median_ms(predictor, 64, runs), runs)
+    return Latency(_median_ms(score, 1, runs), _median_ms(score, 64, runs), runs)
 
 
-def _median_ms(predictor: Predictor, batch: int, runs: int) -> float:
+def _median_ms(score: Scorer, batch: int, runs: int) -> float:
     faces = np.random.default_rng(0).uniform(-1, 1, (batch, SIDE, SIDE, 1)).astype(np.float32)
     seconds = []
     for _ in range(WARM_UPS + runs):
         start = time.perf_counter()
-        predictor.scores(faces)
+        score(faces)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[WARM_UPS:])
 

@@ -17,22 +17,19 @@ BINS = 15  # as in Guo et al. 2017
 
 @dataclass(frozen=True)
 class Metrics:
-    """Classification metrics; every figure is a fraction of 1 except `log_loss` (nats).
-
-    Attributes:
-        accuracy: share of faces whose top class is the label.
-        macro_f1: mean over classes of the harmonic mean of precision and recall; a class never predicted counts 0.
-        log_loss: mean negative log-likelihood of the label.
-        precision, recall: per class; 0 where undefined.
-        confusion: counts, row = label, column = prediction.
-    """
+    """Classification metrics; every figure is a fraction of 1 except `log_loss` (nats)."""
 
     count: int
+    # Share of faces whose top class is the label.
     accuracy: float
+    # Mean over classes of the harmonic mean of precision and recall; a class never predicted counts 0.
     macro_f1: float
+    # Mean negative log-likelihood of the label.
     log_loss: float
+    # Per class; 0 where undefined.
     precision: dict[str, float]
     recall: dict[str, float]
+    # Counts, row = label, column = prediction.
     confusion: list[list[int]]
 
     @property
@@ -52,16 +49,13 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence (the top class's score) against accuracy, in bins of equal width.
+    """Confidence (the top class's score) against accuracy, in bins of equal width."""
 
-    Attributes:
-        edges: float64 [B + 1], from 0 to 1; bin b holds confidences in (edges[b], edges[b + 1]].
-        count: int64 [B].
-        confidence, accuracy: float64 [B], means over each bin; 0 where it is empty.
-    """
-
+    # float64 [B + 1], from 0 to 1; bin b holds confidences in (edges[b], edges[b + 1]].
     edges: NDArray[np.float64]
+    # int64 [B].
     count: NDArray[np.int64]
+    # float64 [B], means over each bin; 0 where it is empty.
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
 
@@ -77,23 +71,19 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two models, A and B, on the same faces.
-
-    Attributes:
-        only_a, only_b: faces that one of the two gets right and the other wrong (McNemar's b and c).
-        difference: accuracy of A minus accuracy of B.
-        interval: of the difference, from resampling faces and not models.
-        p_value: two-sided exact McNemar test of equal accuracy.
-        mid_p: the same, counting half the probability of the observed outcome: less conservative (Fagerland et al.
-            2013).
-    """
+    """Two models, A and B, on the same faces."""
 
     count: int
+    # Faces that one of the two gets right and the other wrong (McNemar's b and c).
     only_a: int
     only_b: int
+    # Accuracy of A minus accuracy of B.
     difference: float
+    # Of the difference, from resampling faces and not models.
     interval: tuple[float, float]
+    # Two-sided exact McNemar test of equal accuracy.
     p_value: float
+    # The same, counting half the probability of the observed outcome: less conservative (Fagerland et al. 2013).
     mid_p: float
 
     def to_json(self) -> dict[str, Any]:
@@ -101,9 +91,9 @@ class Paired:
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Row-wise softmax, [N, C] -> [N, C], shifted by the row maximum so that it cannot overflow."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    """Softmax over the last axis, [..., C] -> [..., C], shifted by the maximum so that it cannot overflow."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    scores: NDArray[np.float32] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return scores
 
 
@@ -162,6 +152,7 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_], *, seed: int = 0) -> Pai
     Args:
         a, b: bool [N], correctness of each model on the same faces in the same order.
     """
+    # Takes a second to import, which every training would wait for.
     from scipy.stats import binom, binomtest
 
     count = len(a)

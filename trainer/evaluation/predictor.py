@@ -1,9 +1,9 @@
 """Scores from a model as it is deployed: a SavedModel on disk, or a model server at an address."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,9 +15,6 @@ from faces.contract import CLASSES, SIDE
 from trainer.errors import TrainerError
 
 SIGNATURE = "serving_default"
-BATCH = 256
-# A server that batches refuses requests larger than its max_batch_size.
-SERVER_BATCH = 64
 DEADLINE_SECONDS = 30.0
 
 _ADDRESS = re.compile(
@@ -25,33 +22,36 @@ _ADDRESS = re.compile(
 )
 
 
-class Predictor(Protocol):
+class Predictor:
     """A model that answers with scores in the order of `faces.contract.CLASSES`."""
 
-    @property
-    def source(self) -> str:
-        """What the user called it."""
+    # Faces that it is given at once.
+    batch: int
 
     def scores(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """faces float32 [N, 48, 48, 1] in [-1, 1] -> scores float32 [N, 7], rows sum to 1.
+        """Faces float32 [N, 48, 48, 1] in [-1, 1] -> scores float32 [N, 7], rows sum to 1.
 
         Raises:
             TrainerError: no answer, or one that breaks the model contract.
         """
+        parts = [self._predict(faces[start : start + self.batch]) for start in range(0, len(faces), self.batch)]
+        return np.concatenate([np.zeros((0, len(CLASSES)), np.float32), *parts])
 
     def close(self) -> None:
         """Let go of connections; the predictor is of no use after it."""
 
+    def _predict(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise NotImplementedError
 
-class SavedModelPredictor:
+
+class SavedModelPredictor(Predictor):
     """A SavedModel's `serving_default`, run by TensorFlow in this process.
-
-    Attributes:
-        signature: the loaded concrete function.
 
     Raises:
         TrainerError: no SavedModel there, or not one of the model contract.
     """
+
+    batch = 256
 
     def __init__(self, directory: Path) -> None:
         self.source = str(directory)
@@ -66,19 +66,13 @@ class SavedModelPredictor:
         if SIGNATURE not in signatures:
             known = ", ".join(sorted(signatures)) or "none"
             raise TrainerError(f"{directory}: no signature {SIGNATURE}; it has: {known}")
+        # A concrete function.
         self.signature = signatures[SIGNATURE]
         inputs = self.signature.structured_input_signature[1]
         expected = tf.TensorSpec((None, SIDE, SIDE, 1), tf.float32)
         if set(inputs) != {"faces"} or not expected.is_compatible_with(inputs["faces"]):
             found = ", ".join(f"{name} {spec.dtype.name} {spec.shape}" for name, spec in inputs.items())
             raise TrainerError(f"{directory}: {SIGNATURE} takes {found}, not faces float32 [N, {SIDE}, {SIDE}, 1]")
-
-    def scores(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Predictor.scores`, in batches of 256."""
-        return _in_batches(faces, BATCH, self._predict)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
     def _predict(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
@@ -88,10 +82,11 @@ class SavedModelPredictor:
         return _contract(self.source, len(faces), {name: value.numpy() for name, value in answer.items()})
 
 
-class ServerPredictor:
+class ServerPredictor(Predictor):
     """A model behind TensorFlow Serving's PredictionService, called over plaintext gRPC.
 
-    A call is not repeated, and ends after `deadline` seconds.
+    A call is not repeated, and ends after `deadline` seconds. Another version than answered before is an error: scores
+    of two models are not one model's.
 
     Args:
         source: "host:port/model", "host:port/model/version" or "host:port/model@label".
@@ -99,6 +94,9 @@ class ServerPredictor:
     Raises:
         TrainerError: `source` is none of these.
     """
+
+    # A server that batches refuses requests larger than its max_batch_size.
+    batch = 64
 
     def __init__(self, source: str, *, deadline: float = DEADLINE_SECONDS) -> None:
         parts = _ADDRESS.fullmatch(source)
@@ -117,17 +115,7 @@ class ServerPredictor:
         self._channel = grpc.insecure_channel(parts["address"])
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def scores(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Predictor.scores`, in requests of 64 faces.
-
-        Raises:
-            TrainerError: also where another version answers than answered before: scores of two models are not one
-                model's.
-        """
-        return _in_batches(faces, SERVER_BATCH, self._predict)
-
     def close(self) -> None:
-        """Close the channel."""
         self._channel.close()
 
     def _predict(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -156,13 +144,6 @@ def open_predictor(source: str | Path) -> SavedModelPredictor | ServerPredictor:
     if Path(source).is_dir():
         return SavedModelPredictor(Path(source))
     return ServerPredictor(str(source))
-
-
-def _in_batches(
-    faces: NDArray[np.float32], size: int, predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    parts = [predict(faces[start : start + size]) for start in range(0, len(faces), size)]
-    return np.concatenate([np.zeros((0, len(CLASSES)), np.float32), *parts])
 
 
 def _contract(source: str, count: int, outputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Versioned SavedModels for model_repository/.
 
-export      writes and checks one
+version     writes, checks and numbers one
 graph       what is in it
 model_card  its README
 """

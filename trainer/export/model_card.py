@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainer.networks.scores import FLIPPED, PLAIN
+
 _CARD = """# {name}, version {version}
 
 Reads one of seven emotions off a face: {classes}.
@@ -48,9 +50,9 @@ def model_card(name: str, version: int, facts: Mapping[str, Any]) -> str:
     """Markdown for one exported version.
 
     Args:
-        facts: `parameters`, `PublicTest` (metrics) and `data` (`Dataset.facts()`); `epoch` of a single run, or
+        facts: `parameters`, `PublicTest` (metrics) and `data` (`Dataset.facts`); `epoch` of a single run, or
             `members` (each a run's facts with `name` and `weight`) and `method` of an ensemble. Where they are there:
-            `temperature`, `flip`, `ece`, `folds` of a cross-validation, and `export` (see `export.export`).
+            `temperature`, `views`, `ece`, `folds` of a cross-validation, and `export` (see `version.write_version`).
     """
     metrics = facts["PublicTest"]
     half = facts.get("export", {}).get("storage") == "float16"
@@ -77,8 +79,10 @@ def model_card(name: str, version: int, facts: Mapping[str, Any]) -> str:
 
 def _composition(facts: Mapping[str, Any]) -> str:
     lines = []
-    if facts.get("flip"):
+    if (views := tuple(facts.get("views", PLAIN))) == FLIPPED:
         lines.append("- Scores are averaged over the face and its mirror image, inside the graph.")
+    elif views != PLAIN:
+        lines.append(f"- Scores are averaged over views of the face ({', '.join(views)}), inside the graph.")
     if facts.get("temperature", 1.0) != 1.0:
         lines.append(
             f"- Calibrated: temperature {facts['temperature']:.3f}, inside the graph. It makes the scores better"

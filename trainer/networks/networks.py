@@ -4,7 +4,8 @@ Every model maps faces float32 [N, 48, 48, 1] in [-1, 1] to logits float32 [N, 7
 layer called `cam` is the feature map that Grad-CAM explains.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -189,6 +190,17 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "mini_xception": mini_xception,
     "random": random,
 }
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Build layers that compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build(name: str, arguments: dict[str, Any]) -> keras.Model:

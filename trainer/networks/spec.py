@@ -6,111 +6,81 @@ A spec is frozen and hashable, goes to JSON and back, and two equal specs are th
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, get_args
 
-from trainer.errors import ConfigError
+from pydantic import ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-PLAIN_ACTIVATIONS = ("softmax", "elu", "selu", "softplus", "softsign", "relu", "tanh", "sigmoid", "linear")
-RESIDUAL_ACTIVATIONS = ("relu", "silu")
+from trainer.errors import ConfigError, explain
+
+PlainActivation = Literal["softmax", "elu", "selu", "softplus", "softsign", "relu", "tanh", "sigmoid", "linear"]
+PLAIN_ACTIVATIONS: tuple[PlainActivation, ...] = get_args(PlainActivation)
+ResidualActivation = Literal["relu", "silu"]
+RESIDUAL_ACTIVATIONS: tuple[ResidualActivation, ...] = get_args(ResidualActivation)
+
+_STRICT = ConfigDict(extra="forbid")
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""Of a dropout; 0 is none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Module:
-    """One module of a plain CNN: convolution, normalisation, activation, normalisation, dropout.
+    """One module of a plain CNN: convolution, normalisation, activation, normalisation, dropout."""
 
-    Attributes:
-        filters: output channels.
-        kernel: side of the square kernel.
-        stride: 1 or 2.
-        bias: whether the convolution has one.
-        norm_before, norm_after: batch normalisation before and after the activation.
-        activation: one of `PLAIN_ACTIVATIONS`; softmax is over channels.
-        dropout: rate; 0 is none.
-    """
-
-    filters: int
-    kernel: int
-    stride: int
+    # Output channels.
+    filters: PositiveInt
+    # Side of the square kernel.
+    kernel: PositiveInt
+    stride: Literal[1, 2]
+    # Whether the convolution has one.
     bias: bool
+    # Batch normalisation before the activation.
     norm_before: bool
-    activation: str
+    # Softmax is over channels.
+    activation: PlainActivation
+    # Batch normalisation after the activation.
     norm_after: bool
-    dropout: float
-
-    def __post_init__(self) -> None:
-        _require(self.filters >= 1, "filters", self.filters, "at least 1")
-        _require(self.kernel >= 1, "kernel", self.kernel, "at least 1")
-        _require(self.stride in (1, 2), "stride", self.stride, "1 or 2")
-        _require(self.activation in PLAIN_ACTIVATIONS, "activation", self.activation, ", ".join(PLAIN_ACTIVATIONS))
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+    dropout: Rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class PlainSpec:
     """The tutorial's network: modules in a row ("valid" padding, so that sides shrink), a 3x3 convolution to the
-    classes and global pooling.
+    classes and global pooling."""
 
-    Attributes:
-        modules: at least one.
-        pooling: how the last map becomes logits.
-    """
-
-    modules: tuple[Module, ...]
+    modules: Annotated[tuple[Module, ...], Field(min_length=1)]
+    # How the last map becomes logits.
     pooling: Literal["average", "max"]
 
-    def __post_init__(self) -> None:
-        _require(len(self.modules) >= 1, "modules", len(self.modules), "at least 1")
-        _require(self.pooling in ("average", "max"), "pooling", self.pooling, "average or max")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Stage:
-    """Residual blocks of one width on maps of one size.
+    """Residual blocks of one width on maps of one size."""
 
-    Attributes:
-        width: output channels.
-        depth: blocks.
-        block: `basic`, two 3x3 convolutions (He et al. 2016, figure 5 left), or `bottleneck`, 1x1 to half the width,
-            3x3 and 1x1 back (figure 5 right, whose ratio is a quarter).
-    """
-
-    width: int
-    depth: int
+    # Output channels.
+    width: Annotated[int, Field(ge=8, multiple_of=8)]
+    # Blocks.
+    depth: PositiveInt
+    # `basic`, two 3x3 convolutions (He et al. 2016, figure 5 left), or `bottleneck`, 1x1 to half the width, 3x3 and 1x1
+    # back (figure 5 right, whose ratio is a quarter).
     block: Literal["basic", "bottleneck"]
 
-    def __post_init__(self) -> None:
-        _require(self.width >= 8 and self.width % 8 == 0, "width", self.width, "a multiple of 8")
-        _require(self.depth >= 1, "depth", self.depth, "at least 1")
-        _require(self.block in ("basic", "bottleneck"), "block", self.block, "basic or bottleneck")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class ResidualSpec:
-    """A residual network that leaves full resolution at once, where most operations would go.
+    """A residual network that leaves full resolution at once, where most operations would go."""
 
-    Attributes:
-        stem: channels of a 3x3 convolution at 48x48; 0 is none. A 3x3 convolution with stride 2 follows.
-        stages: one to four; the first works at 24x24, each next one at half that side.
-        squeeze: reduction of the squeeze-and-excitation gate (Hu et al. 2018) in every block; 0 is none.
-        activation: one of `RESIDUAL_ACTIVATIONS`.
-        dropout: rate before the dense layer; 0 is none.
-    """
-
-    stem: int
-    stages: tuple[Stage, ...]
-    squeeze: int
-    activation: str
-    dropout: float
-
-    def __post_init__(self) -> None:
-        _require(self.stem >= 0, "stem", self.stem, "at least 0")
-        _require(1 <= len(self.stages) <= 4, "stages", len(self.stages), "1 to 4")
-        _require(self.squeeze in (0, 4, 8, 16), "squeeze", self.squeeze, "0, 4, 8 or 16")
-        _require(
-            self.activation in RESIDUAL_ACTIVATIONS, "activation", self.activation, ", ".join(RESIDUAL_ACTIVATIONS)
-        )
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+    # Channels of a 3x3 convolution at 48x48; 0 is none. A 3x3 convolution with stride 2 follows.
+    stem: Annotated[int, Field(ge=0)]
+    # The first works at 24x24, each next one at half that side.
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, max_length=4)]
+    # Reduction of the squeeze-and-excitation gate (Hu et al. 2018) in every block; 0 is none.
+    squeeze: Literal[0, 4, 8, 16]
+    activation: ResidualActivation
+    # Before the dense layer.
+    dropout: Rate
 
 
 ArchitectureSpec = PlainSpec | ResidualSpec
@@ -136,21 +106,12 @@ def from_json(values: Mapping[str, Any]) -> ArchitectureSpec:
     if space not in SPACES:
         raise ConfigError(f"spec: unknown space {space!r}; known: {', '.join(SPACES)}")
     try:
-        if space == "tutorial":
-            rest["modules"] = tuple(Module(**module) for module in rest.get("modules", ()))
-        else:
-            rest["stages"] = tuple(Stage(**stage) for stage in rest.get("stages", ()))
-        return SPACES[space](**rest)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"spec of space {space}: {error}") from error
+        return TypeAdapter(SPACES[space]).validate_python(rest)
+    except ValidationError as error:
+        raise ConfigError(f"spec of space {space}: {explain(error)}") from error
 
 
-def digest(spec: ArchitectureSpec) -> str:
+def spec_digest(spec: ArchitectureSpec) -> str:
     """Names the architecture: the first 12 hex digits of the SHA-256 of its canonical JSON."""
     text = json.dumps(to_json(spec), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _require(valid: bool, name: str, value: object, allowed: str) -> None:
-    if not valid:
-        raise ConfigError(f"spec: {name} is {value!r}, but must be {allowed}")

@@ -9,26 +9,22 @@ from trainer.networks.spec import ArchitectureSpec, PlainSpec, ResidualSpec
 
 @dataclass(frozen=True)
 class Cost:
-    """Attributes:
-    parameters: weights, those of the normalisations' running statistics included, as Keras counts them.
-    macs: multiply-accumulates of convolutions and dense layers for one face.
-    """
+    """What a network costs."""
 
+    # Weights, those of the normalisations' running statistics included, as Keras counts them.
     parameters: int
+    # Multiply-accumulates of convolutions and dense layers for one face.
     macs: int
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What an architecture may cost. Both ends are allowed.
+    """What an architecture may cost. Both ends are allowed."""
 
-    Attributes:
-        min_macs, max_macs: multiply-accumulates for one face.
-        max_parameters: weights.
-    """
-
+    # Multiply-accumulates for one face.
     min_macs: int = 0
     max_macs: int = 100_000_000
+    # Weights.
     max_parameters: int = 2_000_000
 
     def check(self, cost: Cost) -> str | None:

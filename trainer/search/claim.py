@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from trainer.errors import TrainingError
-from trainer.networks.spec import ArchitectureSpec, digest, to_json
+from trainer.networks.spec import ArchitectureSpec, spec_digest, to_json
 from trainer.networks.spec_cost import cost
 from trainer.search.space import SPACES, objection
 from trainer.search.study import Plan, database_url, was_trained
@@ -52,7 +52,7 @@ def claim(study: optuna.Study, plan: Plan, location: str) -> Claim | None:
                 return None
             trial = study.ask()
             spec = SPACES[plan.space](trial.suggest_categorical)
-            name = digest(spec)
+            name = spec_digest(spec)
             reason = objection(spec, plan.budget, plan.train.smallest_side) or (
                 f"trained already: {name}" if name in known else None
             )

@@ -1,14 +1,11 @@
-"""What a search found, as JSON, PNG and one HTML file that needs nothing beside it."""
+"""What a search found, as rows of a table, JSON and PNG."""
 
-import base64
-import html
 import io
 import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -25,51 +22,20 @@ MIN_TRIALS = 10
 """Complete trials below which parameter importance would be noise."""
 _COLOURS = {"complete": "#2b6cb0", "pruned": "#a0aec0", "failed": "#c05621", "running": "#d69e2e"}
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a202c; background: #fff;
-  font: 16px/1.5 system-ui, sans-serif; }
-.facts { color: #4a5568; font-size: 0.9rem; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.25rem 1rem 0.25rem 0; border-bottom: 1px solid #e2e8f0; text-align: left; vertical-align: top; }
-img { width: 100%; height: auto; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p class="facts">$facts</p>
-<img alt="accuracy by trial, accuracy against multiply-accumulates, and parameter importance" src="$image">
-<p>$best</p>
-<div class="wide"><table>
-$table
-</table></div>
-</body>
-</html>
-""")
-
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a report says.
+    """All that a report says."""
 
-    Attributes:
-        name: of the study.
-        plan: what every trial did alike.
-        data: `trainer.data.dataset.Dataset.facts()` of its data; empty before the first run.
-        trials: in trial order.
-        importance: share of each parameter; None where there are too few complete trials to tell.
-    """
-
+    # Of the study.
     name: str
+    # What every trial did alike.
     plan: Plan
+    # `trainer.data.dataset.Dataset.facts` of its data; empty before the first run.
     data: dict[str, Any]
+    # In trial order.
     trials: Sequence[Outcome]
+    # Share of each parameter; None where there are too few complete trials to tell.
     importance: dict[str, float] | None
 
 
@@ -152,7 +118,7 @@ HEADINGS = ("trial", "state", "accuracy", "epochs", "MACs", "parameters", "minut
 
 
 def write_report(findings: Findings, directory: Path) -> list[Path]:
-    """Write NAME.json, NAME.png and NAME.html.
+    """Write NAME.json and NAME.png.
 
     Returns:
         The files' paths.
@@ -160,13 +126,8 @@ def write_report(findings: Findings, directory: Path) -> list[Path]:
     Raises:
         TrainerError: the directory cannot be written to.
     """
-    image = _png(findings)
-    files = {
-        f"{findings.name}.json": to_json(findings).encode(),
-        f"{findings.name}.png": image,
-        f"{findings.name}.html": _html(findings, image).encode(),
-    }
-    return write_files(directory, files)
+    contents = {f"{findings.name}.json": to_json(findings).encode(), f"{findings.name}.png": _png(findings)}
+    return write_files(directory, contents)
 
 
 def to_json(findings: Findings) -> str:
@@ -180,28 +141,6 @@ def to_json(findings: Findings) -> str:
     text = json.dumps(head, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(dump_outcome(trial))}" for trial in findings.trials)
     return f'{text},\n "trials": [\n{lines}\n ]\n}}\n'
-
-
-def _html(findings: Findings, image: bytes) -> str:
-    plan, order = findings.plan, ranked(findings.trials)
-    others = [trial for trial in findings.trials if trial not in order]
-    lines = ["".join(f"<th>{heading}</th>" for heading in HEADINGS)]
-    lines += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row(trial)) for trial in (*order, *others)]
-    facts = [
-        f"{len(findings.trials)} of {plan.trials} trials in space {plan.space}, {plan.sampler} sampler, Hyperband",
-        f"scored on {plan.objective}" + (f" in {plan.folds} folds" if plan.objective == "cross-validation" else ""),
-        f"{plan.train.epochs} epochs on {plan.share:.0%} of the training images",
-    ]
-    if findings.data:
-        facts.append(f"data sha256 {findings.data['sha256']}")
-    best = f"Best: trial {order[0].number}, accuracy {order[0].accuracy:.4f}." if order else "No trial has a score yet."
-    return _PAGE.substitute(
-        title=html.escape(f"Search {findings.name}"),
-        facts=html.escape("; ".join(facts)),
-        image=f"data:image/png;base64,{base64.b64encode(image).decode()}",
-        best=f"{best} A pruned trial's accuracy is after the epochs that it had, and does not compare.",
-        table="\n".join(f"<tr>{line}</tr>" for line in lines),
-    )
 
 
 def _png(findings: Findings) -> bytes:

@@ -40,7 +40,7 @@ def retrain(
     """Train a trial's architecture as `config` says, resuming what was begun; a finished run is left as it is.
 
     Args:
-        facts: `dataset.facts()` under `data`, and `trainer.provenance.provenance()`.
+        facts: `dataset.facts` under `data`, and `trainer.provenance.provenance()`.
         directory: the run directory, as `train` writes it. metrics.json names study and trial under `search`.
 
     Raises:

@@ -29,30 +29,27 @@ _RECORD = b'{"op_code"'
 
 @dataclass(frozen=True)
 class Plan:
-    """What every worker of a study does alike; stored in the study itself.
+    """What every worker of a study does alike; stored in the study itself."""
 
-    Attributes:
-        space: name in `trainer.search.space.SPACES`.
-        sampler: `random`, or `tpe` (Bergstra et al. 2011), which learns from the trials so far.
-        objective: `PublicTest`: accuracy on it; `cross-validation`: mean accuracy over `folds` of Training.
-        trials: how many architectures to train.
-        budget: what each may cost.
-        train: configuration of every training; its model is replaced.
-        share: share of the training images that a trial uses, for cheaper trials.
-        min_epochs: epochs before Hyperband may prune (its minimum resource; Li et al. 2018).
-        folds: of the cross-validation.
-        seed: of the sampler and of the choice of images.
-    """
-
+    # Name in `trainer.search.space.SPACES`.
     space: str
+    # Configuration of every training; its model is replaced.
     train: TrainConfig
+    # What each may cost.
     budget: Budget
+    # How many architectures to train.
     trials: int = 40
+    # `random`, or `tpe` (Bergstra et al. 2011), which learns from the trials so far.
     sampler: Literal["random", "tpe"] = "random"
+    # `PublicTest`: accuracy on it; `cross-validation`: mean accuracy over `folds` of Training.
     objective: Literal["PublicTest", "cross-validation"] = "PublicTest"
+    # Share of the training images that a trial uses, for cheaper trials.
     share: float = 1.0
+    # Epochs before Hyperband may prune (its minimum resource; Li et al. 2018).
     min_epochs: int = 1
+    # Of the cross-validation.
     folds: int = 3
+    # Of the sampler and of the choice of images.
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -150,7 +147,7 @@ def database_url(location: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def create(
+def create_study(
     name: str, location: str, plan: Plan, *, enqueue: Sequence[ArchitectureSpec] = (), exist_ok: bool = False
 ) -> optuna.Study:
     """Make a study, in a step of its own, so that workers never race to create it.
@@ -192,7 +189,7 @@ def bind(study: optuna.Study, data: Mapping[str, Any]) -> None:
     """Tie a study to its data at the first run; scores on other data would not compare.
 
     Args:
-        data: `trainer.data.dataset.Dataset.facts()`.
+        data: `trainer.data.dataset.Dataset.facts`.
 
     Raises:
         ConfigError: the study began with other data.
@@ -208,7 +205,7 @@ def bind(study: optuna.Study, data: Mapping[str, Any]) -> None:
         )
 
 
-def load(name: str, location: str, *, worker: int = 0) -> tuple[optuna.Study, Plan]:
+def open_study(name: str, location: str, *, worker: int = 0) -> tuple[optuna.Study, Plan]:
     """A study as one worker sees it, with the plan's sampler and Hyperband pruner.
 
     Raises:
@@ -239,27 +236,24 @@ def load(name: str, location: str, *, worker: int = 0) -> tuple[optuna.Study, Pl
 
 @dataclass(frozen=True)
 class Outcome:
-    """One trained architecture.
+    """One trained architecture."""
 
-    Attributes:
-        number: of the trial.
-        state: `complete`, `pruned`, `failed` or `running`.
-        spec: what was trained.
-        accuracy: best over the epochs so far (mean over folds, if cross-validated); None before the first.
-        history: accuracy after each epoch.
-        parameters, macs: its cost.
-        seconds: spent on it; None while it runs.
-        error: why it failed.
-    """
-
+    # Of the trial.
     number: int
+    # `complete`, `pruned`, `failed` or `running`.
     state: str
+    # What was trained.
     spec: ArchitectureSpec
+    # Best over the epochs so far (mean over folds, if cross-validated); None before the first.
     accuracy: float | None
+    # Accuracy after each epoch.
     history: tuple[float, ...]
+    # Its cost.
     parameters: int
     macs: int
+    # Spent on it; None while it runs.
     seconds: float | None
+    # Why it failed.
     error: str | None
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainerError
+from trainer.files import replacing
 
 UNUSABLE = 2
 """Exit status of a child that no architecture could have trained in: bad configuration, missing files or libraries."""
@@ -23,24 +24,21 @@ UNUSABLE = 2
 
 @dataclass(frozen=True)
 class Job:
-    """What a child needs to know.
+    """What a child needs to know."""
 
-    Attributes:
-        config: a `TrainConfig` as JSON.
-        arrays: directory of the images (see `save_arrays`).
-        directory: the run's directory.
-        share: share of the training images to use.
-        folds: 0 to train on Training and score on PublicTest; otherwise that many folds of Training.
-        seed: of the choice of images and folds.
-        threads: CPU threads; 0 leaves them to the backend.
-    """
-
+    # A `TrainConfig` as JSON.
     config: dict[str, Any]
+    # Directory of the images (see `save_arrays`).
     arrays: str
+    # The run's directory.
     directory: str
+    # Share of the training images to use.
     share: float
+    # 0 to train on Training and score on PublicTest; otherwise that many folds of Training.
     folds: int
+    # Of the choice of images and folds.
     seed: int
+    # CPU threads; 0 leaves them to the backend.
     threads: int
 
     def write(self, path: Path) -> None:
@@ -52,31 +50,33 @@ class Job:
 
 
 def save_arrays(training: Split, validation: Split, directory: Path) -> None:
-    """Keep the images as .npy files, which children map into memory instead of parsing the CSV again."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Keep the images as .npy files, which children map into memory instead of parsing the CSV again.
+
+    A directory that has them all is left as it is.
+    """
+    complete = directory / "complete"
+    if complete.exists():
+        return
     for name, split in (("training", training), ("validation", validation)):
-        for part in ("images", "labels", "votes"):
-            values = getattr(split, part)
-            if values is None:
-                continue
-            partial = directory / f".{name}-{part}-{os.getpid()}.npy"
-            np.save(partial, values)
-            partial.replace(directory / f"{name}-{part}.npy")
+        for part, values in vars(split).items():
+            if values is not None:
+                with replacing(directory / f"{name}-{part}.npy") as partial:
+                    np.save(partial, values)
+    complete.touch()
 
 
 def load_arrays(directory: Path) -> tuple[Split, Split]:
     """What `save_arrays` kept: Training and the validation split."""
-    splits = []
-    for name in ("training", "validation"):
+
+    def split(name: str) -> Split:
         votes = directory / f"{name}-votes.npy"
-        splits.append(
-            Split(
-                np.load(directory / f"{name}-images.npy", mmap_mode="r"),
-                np.load(directory / f"{name}-labels.npy"),
-                np.load(votes) if votes.is_file() else None,
-            )
+        return Split(
+            np.load(directory / f"{name}-images.npy", mmap_mode="r"),
+            np.load(directory / f"{name}-labels.npy"),
+            np.load(votes) if votes.is_file() else None,
         )
-    return splits[0], splits[1]
+
+    return split("training"), split("validation")
 
 
 def main() -> int:
@@ -97,6 +97,7 @@ def main() -> int:
 
 
 def _run(job: Job, reports: TextIO) -> None:
+    # Here, where what cannot be imported is told to the parent, and after the parent is watched.
     from rich.console import Console
 
     from trainer.evaluation.metrics import Metrics
@@ -109,19 +110,16 @@ def _run(job: Job, reports: TextIO) -> None:
     console = Console(file=sys.stderr, width=160)
     if (images := round(job.share * len(training) * (1 - 1 / job.folds if job.folds else 1))) < config.batch_size:
         raise ConfigError(f"{images} training images a trial do not fill one batch of {config.batch_size}")
-    for number, (train, held_out) in enumerate(_splits(job, training, validation)):
+    for number, (train, held_out) in enumerate(parts_of(job, training, validation)):
 
         def report(epoch: int, metrics: Metrics, fold: int = number) -> None:
-            print(
-                json.dumps({"epoch": epoch, "fold": fold, "accuracy": metrics.accuracy}),
-                file=reports,
-                flush=True,
-            )
+            print(json.dumps({"epoch": epoch, "fold": fold, "accuracy": metrics.accuracy}), file=reports, flush=True)
 
         fit(config, train, held_out, Path(job.directory) / f"fold{number}", {}, console, report=report)
 
 
-def _splits(job: Job, training: Split, validation: Split) -> list[tuple[Split, Split]]:
+def parts_of(job: Job, training: Split, validation: Split) -> list[tuple[Split, Split]]:
+    """What to train on and what to score on: the job's share of the images, or its folds of it."""
     order = np.random.default_rng(job.seed).permutation(len(training))[: max(1, round(job.share * len(training)))]
     if not job.folds:
         return [(training.take(np.sort(order)), validation)]

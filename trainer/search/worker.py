@@ -18,9 +18,9 @@ import optuna
 from optuna.trial import TrialState
 
 from trainer.errors import TrainingError
-from trainer.networks.spec import digest, to_json
+from trainer.networks.spec import spec_digest, to_json
 from trainer.search.claim import HEARTBEAT_S, Claim, claim, lock, requeue
-from trainer.search.study import Plan, load
+from trainer.search.study import Plan, open_study
 from trainer.search.trial import UNUSABLE, Job
 
 Listen = Callable[[int, str], None]
@@ -66,7 +66,7 @@ class Worker:
         self._stop = stop
         self._listen = listen
         self._command = list(command)
-        self._study, self._plan = load(name, location, worker=number)
+        self._study, self._plan = open_study(name, location, worker=number)
 
     def run(self) -> None:
         """Work until there is nothing left to claim, or `stop` is set.
@@ -78,7 +78,7 @@ class Worker:
             claimed = claim(self._study, self._plan, self._location)
             if claimed is None:
                 return
-            self._say(f"trial {claimed.trial.number}: {digest(claimed.spec)} begins")
+            self._say(f"trial {claimed.trial.number}: {spec_digest(claimed.spec)} begins")
             try:
                 self._train(claimed)
             except optuna.exceptions.UpdateFinishedTrialError:

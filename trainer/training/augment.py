@@ -18,38 +18,38 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # Probability of a left-right mirror.
     flip: Probability = 0.5
-    """Probability of a left-right mirror."""
+    # Largest rotation either way, degrees.
     rotation: float = Field(default=12.0, ge=0, le=180)
-    """Largest rotation either way, degrees."""
+    # Scale is drawn from [1 - zoom, 1 + zoom].
     zoom: float = Field(default=0.13, ge=0, lt=1)
-    """Scale is drawn from [1 - zoom, 1 + zoom]."""
+    # Largest translation along each axis, pixels.
     shift: float = Field(default=4.0, ge=0)
-    """Largest translation along each axis, pixels."""
+    # Contrast factor is drawn from [1 - contrast, 1 + contrast], about mid-grey.
     contrast: float = Field(default=0.2, ge=0, lt=1)
-    """Contrast factor is drawn from [1 - contrast, 1 + contrast], about mid-grey."""
+    # Largest offset either way, grey levels.
     brightness: float = Field(default=20.0, ge=0, le=255)
-    """Largest offset either way, grey levels."""
+    # Probability that a rectangle is replaced by noise (random erasing, Zhong et al. 2017).
     erase: Probability = 0.3
-    """Probability that a rectangle is replaced by noise (random erasing, Zhong et al. 2017)."""
+    # Probability that the rotation is drawn from as far as 60 degrees either way, as heads lean.
     tilt: Probability = 0.0
-    """Probability that the rotation is drawn from as far as 60 degrees either way, as heads lean."""
+    # Probability that scale and shift are those of a detector's box that fits badly: 0.75 to 1.3, up to 6 pixels.
     frame: Probability = 0.0
-    """Probability that scale and shift are those of a detector's box that fits badly: 0.75 to 1.3, up to 6 pixels."""
+    # Probability of a Gaussian blur, sigma 0.5 to 2.2 pixels.
     blur: Probability = 0.0
-    """Probability of a Gaussian blur, sigma 0.5 to 2.2 pixels."""
+    # Probability that the face is reduced to a side of 14 to 32 pixels and enlarged again, as small faces are.
     resample: Probability = 0.0
-    """Probability that the face is reduced to a side of 14 to 32 pixels and enlarged again, as small faces are."""
+    # Probability of JPEG compression, quality 10 to 60.
     jpeg: Probability = 0.0
-    """Probability of JPEG compression, quality 10 to 60."""
+    # Probability of a gamma curve, exponent 0.5 to 2.
     gamma: Probability = 0.0
-    """Probability of a gamma curve, exponent 0.5 to 2."""
+    # Probability that the grey levels are multiplied by 0.2 to 0.8, as in the dark.
     dim: Probability = 0.0
-    """Probability that the grey levels are multiplied by 0.2 to 0.8, as in the dark."""
+    # Probability of a sensor's noise, sigma 3 to 15 grey levels.
     noise: Probability = 0.0
-    """Probability of a sensor's noise, sigma 3 to 15 grey levels."""
+    # Each face is blended with another by a share drawn from Beta(mixup, mixup) (Zhang et al. 2018); 0: not at all.
     mixup: float = Field(default=0.0, ge=0)
-    """Each face is blended with another by a share drawn from Beta(mixup, mixup) (Zhang et al. 2018); 0: not at all."""
 
 
 def augment(images: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -149,7 +149,7 @@ def _blur(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 def _resample(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     height, width = image.shape
-    share = rng.uniform(14, 32) / 48
+    share = rng.uniform(14, 32) / width
     small = cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 

@@ -7,28 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import rich.progress
 
 from faces.contract import to_input
 from trainer import run_directory
 from trainer.data.split import Split
 from trainer.errors import TrainingError
 from trainer.evaluation.metrics import Metrics, score, softmax
-from trainer.run_directory import save_weights
+from trainer.networks.scores import to_numpy
 from trainer.training import checkpoint
 from trainer.training.augment import shrink
+from trainer.training.batches import Batches
 from trainer.training.checkpoint import Checkpoint, Progress
 from trainer.training.config import TrainConfig
 from trainer.training.ema import Average
-from trainer.training.loggers import Bar, CsvLog, TensorBoard
+from trainer.training.loggers import TASK, CsvLog, TensorBoard
 
 _LOOK = 50
 """Batches between two looks at the loss: reading it makes the host wait for the device."""
 
-Report = Callable[[int, Metrics], None]
+EpochReport = Callable[[int, Metrics], None]
+"""Told of each epoch, counted from 1, and of its metrics on the validation split."""
 
 
 class Stopped(Exception):  # noqa: N818
-    """Raised by a `report` callback to end the run after that epoch; `fit` lets it through."""
+    """Raised by an `EpochReport` to end the run after that epoch; `fit` lets it through."""
 
 
 class Callbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
@@ -39,64 +42,65 @@ class Callbacks(keras.callbacks.CallbackList):  # type: ignore[misc]
             callback.on_train_batch_end(batch, logs)
 
 
-class Watch(keras.callbacks.Callback):  # type: ignore[misc]
+class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
     """After each epoch: evaluates the averaged weights, logs, keeps the best and writes a checkpoint.
 
     Args:
-        judge: the model that the averaged weights are evaluated and saved in, float32.
-        average: of the weights of the model in training.
+        batches: what is trained on; told which epoch it is.
         validation: the faces that the best epoch is selected on.
-        begun: where an interrupted run was; None for a fresh one.
+        averaged: the model that the averaged weights are evaluated and saved in, float32.
+        average: of the weights of the model in training.
+        directory: the run's.
         identity: written to each checkpoint, see `checkpoint.Progress`.
-        steps: batches in an epoch.
+        begun: where an interrupted run was; None for a fresh one.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        judge: keras.Model,
-        average: Average,
+        batches: Batches,
         validation: Split,
+        averaged: keras.Model,
+        average: Average,
         directory: Path,
         identity: dict[str, Any],
         begun: Progress | None,
-        bar: Bar,
-        steps: int,
-        report: Report | None,
+        bar: rich.progress.Progress,
+        report: EpochReport | None,
     ) -> None:
         super().__init__()
         self._config = config
-        self._judge = judge
-        self._average = average
+        self._batches = batches
         self._faces = to_input(shrink(validation.images, config.judged_side))
         self._labels = validation.labels
+        self._averaged = averaged
+        self._average = average
         self._directory = directory
         self._identity = identity
         self._bar = bar
-        self._steps = steps
         self._report = report
-        first = begun.epoch if begun else 0
-        self._csv = CsvLog(directory / run_directory.LOG, first)
-        self._tensorboard = TensorBoard(directory / run_directory.TENSORBOARD, first)
+        self._first = begun.epoch if begun else 0
+        self._csv = CsvLog(directory / run_directory.LOG, self._first)
+        self._tensorboard = TensorBoard(directory / run_directory.TENSORBOARD, self._first)
         self._started = self._epoch_started = time.monotonic()
-        self._first = first
         self.best = Metrics(**begun.best) if begun else None
         self.best_epoch = begun.best_epoch if begun else 0
         self.failure: TrainingError | Stopped | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Keras's own hook for this is called once more than there are epochs.
+        self._batches.begin(epoch)
         # Dropout draws from the backend's own generator, whose state no checkpoint holds.
         keras.utils.set_random_seed((self._config.seed * 10_007 + epoch) % 2**32)
         self._epoch_started = time.monotonic()
         self._describe(epoch, None)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._bar.advance()
+        self._bar.advance(TASK)
         if self._average.step():
-            self._sync()
-            self._average.update()
+            self._update_average()
         if batch % _LOOK == 0 and logs:
-            self._check(self._epoch(), float(logs["loss"]))
+            self._check(self._average.steps // len(self._batches), float(logs["loss"]))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         seconds = time.monotonic() - self._epoch_started
@@ -107,10 +111,12 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
             return
         epoch += 1
         rate = float(self.model.optimizer.learning_rate)
-        self._sync()
-        self._average.update()
-        self._judge.set_weights(self._average.values)
-        metrics = score(softmax(self._judge.predict(self._faces, batch_size=256, verbose=0)), self._labels)
+        self._update_average()
+        self._averaged.set_weights(self._average.values)
+        metrics = score(softmax(self._averaged.predict(self._faces, batch_size=256, verbose=0)), self._labels)
+        better = self.best is None or metrics.accuracy > self.best.accuracy
+        if better:
+            self.best, self.best_epoch = metrics, epoch
         row = {
             "epoch": epoch,
             "loss": round(loss, 4),
@@ -119,11 +125,8 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
             "macro_f1": round(metrics.macro_f1, 4),
             "log_loss": round(metrics.log_loss, 4),
             "learning_rate": float(f"{rate:.4g}"),
-            "images_per_second": round(self._steps * self._config.batch_size / seconds, 1),
+            "images_per_second": round(len(self._batches) * self._config.batch_size / seconds, 1),
         }
-        better = self.best is None or metrics.accuracy > self.best.accuracy
-        if better:
-            self.best, self.best_epoch = metrics, epoch
         self._csv.add(row)
         self._tensorboard.add(
             epoch,
@@ -140,7 +143,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._save(epoch)
         # After the checkpoint: a kill in between leaves a checkpoint that holds these weights, for `fit` to write.
         if better:
-            save_weights(self._judge, self._directory / run_directory.WEIGHTS)
+            checkpoint.save_weights(self._averaged, self._directory)
         self._print(epoch, row)
         if patient_no_more(self._config, epoch, self.best_epoch):
             self.model.stop_training = True
@@ -150,8 +153,11 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
             except Stopped as stop:
                 self._stop(stop)
 
-    def _epoch(self) -> int:
-        return self._average.steps // self._steps
+    def _update_average(self) -> None:
+        # While it trains, JAX keeps the state outside the model's variables.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        self._average.update()
 
     def _check(self, epoch: int, loss: float) -> None:
         # The loss is the mean since the epoch began: once it is not finite it stays so.
@@ -160,22 +166,15 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._describe(epoch, loss)
 
     def _stop(self, reason: TrainingError | Stopped) -> None:
-        # Raised by `fit` once Keras has shut down the feed's threads.
+        # Raised by `fit` once Keras has shut down the threads that prepare batches.
         self.failure = reason
         self.model.stop_training = True
 
-    def _sync(self) -> None:
-        # While it trains, JAX keeps the state outside the model's variables.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
-
     def _save(self, epoch: int) -> None:
         assert self.best is not None
-        progress = Progress(self._identity, epoch, self._average.steps, self.best_epoch, self.best.to_json())
-        to_numpy = keras.ops.convert_to_numpy
         checkpoint.save(
             Checkpoint(
-                progress,
+                Progress(self._identity, epoch, self._average.steps, self.best_epoch, self.best.to_json()),
                 model=[to_numpy(variable) for variable in self.model.variables],
                 optimizer=[to_numpy(variable) for variable in self.model.optimizer.variables],
                 average=self._average.values,
@@ -189,16 +188,19 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
             text += f"  loss {loss:.3f}"
         if self.best is not None:
             text += f"  best {self.best.accuracy:.4f}"
-        self._bar.describe(text)
+        self._bar.update(TASK, description=text)
 
     def _print(self, epoch: int, row: dict[str, float]) -> None:
         assert self.best is not None
         a_second = (time.monotonic() - self._started) / (epoch - self._first)
-        self._bar.line(
+        # As one line, however narrow the terminal.
+        self._bar.console.print(
             f"epoch {epoch}/{self._config.epochs}  loss {row['loss']:.3f}  training {row['training_accuracy']:.3f}"
             f"  validation {row['accuracy']:.4f} (best {self.best.accuracy:.4f})"
             f"  {row['images_per_second']:.0f} images/s"
-            f"  {a_second * (self._config.epochs - epoch) / 60:.0f} min left"
+            f"  {a_second * (self._config.epochs - epoch) / 60:.0f} min left",
+            soft_wrap=True,
+            highlight=False,
         )
 
 

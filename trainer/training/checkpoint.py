@@ -1,51 +1,55 @@
-"""A training that was killed goes on from the last epoch it finished: one file, replaced as a whole."""
+"""What a training keeps of its network: the checkpoint that a killed one goes on from, and the best weights.
+
+Each is one file, replaced as a whole.
+"""
 
 import hashlib
 import json
 import os
-import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainingError
-from trainer.files import BROKEN_ARRAYS, open_arrays
-from trainer.run_directory import CHECKPOINT, CONFIG, LOG, METRICS, TENSORBOARD, WEIGHTS
-
-_MISSING = object()
+from trainer.files import BROKEN_ARRAYS, open_arrays, replacing
+from trainer.networks.networks import build, dtype_policy
+from trainer.run_directory import CONFIG, WEIGHTS
+from trainer.training.config import load_config
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """How far a run is."""
 
-    Attributes:
-        identity: what the run computes: its config, and digests of data, first weights and teacher.
-        epoch: the last finished one, 1-based.
-        steps: of the optimiser, so far.
-        best_epoch: the epoch with the best validation accuracy.
-        best: its metrics, as `Metrics.to_json` gives them.
-    """
-
+    # What the run computes: its config, and digests of data, first weights and teacher.
     identity: dict[str, Any]
+    # The last finished one, 1-based.
     epoch: int
+    # Of the optimiser, so far.
     steps: int
+    # The epoch with the best validation accuracy.
     best_epoch: int
+    # Its metrics, as `Metrics.to_json` gives them.
     best: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`progress`, and the arrays to go on with: the model's variables, the optimiser's, and the averaged weights."""
+    """Where a run is, and the arrays to go on with."""
 
     progress: Progress
+    # The model's variables.
     model: Sequence[NDArray[Any]]
+    # The optimiser's.
     optimizer: Sequence[NDArray[Any]]
+    # The averaged weights.
     average: Sequence[NDArray[np.float32]]
 
 
@@ -53,16 +57,14 @@ _GROUPS = ("model", "optimizer", "average")
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `path` so that a reader, or a resumed run, finds the old checkpoint or the new one."""
+    """Write a checkpoint."""
     arrays = {
         f"{group}/{index:04}": array for group in _GROUPS for index, array in enumerate(getattr(checkpoint, group))
     }
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, progress=np.array(json.dumps(asdict(checkpoint.progress))), **arrays)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def load(path: Path) -> Checkpoint | None:
@@ -84,65 +86,30 @@ def load(path: Path) -> Checkpoint | None:
     return Checkpoint(progress, **groups)
 
 
-def claim(directory: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to write over a run that the user did not offer up.
-
-    Raises:
-        ConfigError: both were asked for.
-        TrainingError: the directory holds a begun or finished run, and neither was.
-    """
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other")
-    if resume or overwrite:
-        return
-    for name, state in ((METRICS, "a finished run"), (CHECKPOINT, "a begun run"), (CONFIG, "a begun run")):
-        if (directory / name).exists():
-            raise TrainingError(
-                f"{directory} holds {state}; give --resume to go on, --overwrite to replace it, or another --out"
-            )
-
-
-def require_unfinished(directory: Path) -> None:
-    """Refuse to start a run afresh where the results of another one are, whose checkpoint was deleted.
-
-    Raises:
-        TrainingError: names what is there.
-    """
-    for name in (METRICS, WEIGHTS):
-        if (directory / name).exists():
-            raise TrainingError(
-                f"{directory} has {name} but no {CHECKPOINT} to go on from; give --overwrite to replace the run"
-            )
-
-
-def clear(directory: Path) -> None:
-    """Remove what an earlier run left, and nothing else."""
-    for name in (CHECKPOINT, CONFIG, LOG, METRICS, WEIGHTS):
-        (directory / name).unlink(missing_ok=True)
-    shutil.rmtree(directory / TENSORBOARD, ignore_errors=True)
-
-
-def check_same(path: Path, began: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def require_same(path: Path, began: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with something else than what was begun.
+
+    Args:
+        began: the `Progress.identity` of the checkpoint at `path`.
+        now: what is to go on.
 
     Raises:
         ConfigError: names the first key that differs.
     """
     before, after = _flat(began), _flat(now)
     for key in sorted(before.keys() | after.keys()):
-        old, new = before.get(key, _MISSING), after.get(key, _MISSING)
-        if old == new:
+        if key in before and key in after and before[key] == after[key]:
             continue
         if not key.startswith("config."):
             raise ConfigError(f"{path}: {key}: not the one that this run began with; resume with that, or start anew")
-        values = ["absent" if value is _MISSING else repr(value) for value in (old, new)]
+        old, new = (repr(values[key]) if key in values else "absent" for values in (before, after))
         raise ConfigError(
-            f"{path}: {key.removeprefix('config.')}: was {values[0]} when this run began and is {values[1]} now; "
+            f"{path}: {key.removeprefix('config.')}: was {old} when this run began and is {new} now; "
             "resume with the same, or start anew"
         )
 
 
-def digest(*splits: Split) -> str:
+def data_digest(*splits: Split) -> str:
     """sha256 over images, labels and votes, in order."""
     total = hashlib.sha256()
     for split in splits:
@@ -151,6 +118,41 @@ def digest(*splits: Split) -> str:
                 total.update(f"{array.dtype}{array.shape}".encode())
                 total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()
+
+
+def save_weights(model: keras.Model, run: Path) -> None:
+    """Write a run's best weights."""
+    with replacing(run / WEIGHTS) as partial:
+        model.save_weights(partial)
+
+
+def load_weights(model: keras.Model, run: Path) -> None:
+    """Load a run's best weights into a model built as the run's was.
+
+    Raises:
+        ConfigError: the run has no weights, or not this model's.
+    """
+    path = run / WEIGHTS
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns where a file has nothing for some of the layers, and leaves them random.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (OSError, ValueError, KeyError, UserWarning) as error:
+        raise ConfigError(f"{path}: cannot be loaded into {model.name}: {error}") from error
+
+
+def load_run(run: Path) -> keras.Model:
+    """A run's model with its best weights, in float32 whatever precision and backend trained it.
+
+    Raises:
+        ConfigError: the directory has no readable config.yaml, or no weights that fit the model it names.
+    """
+    config = load_config(run / CONFIG, [])
+    with dtype_policy("float32"):
+        model = build(config.model, config.model_args)
+    load_weights(model, run)
+    return model
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from faces.contract import SIDE
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, explain
 from trainer.training.augment import AugmentConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -19,12 +19,12 @@ class DistillConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # Divides both sides' logits: the higher, the more of the teacher's ranking of the wrong classes is seen.
     temperature: float = Field(default=3.0, gt=0)
-    """Divides both sides' logits: the higher, the more of the teacher's ranking of the wrong classes is seen."""
+    # Share of the teacher in the loss; the labels have the rest.
     weight: float = Field(default=0.7, ge=0, le=1)
-    """Share of the teacher in the loss; the labels have the rest."""
+    # The teacher sees each image as it is (1), or that and its mirror, averaged (2).
     views: Literal[1, 2] = 2
-    """The teacher sees each image as it is (1), or that and its mirror, averaged (2)."""
 
 
 class ClosingConfig(BaseModel):
@@ -33,8 +33,8 @@ class ClosingConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    # How many of the last epochs; 0: none.
     epochs: int = Field(default=0, ge=0)
-    """How many of the last epochs; 0: none."""
 
 
 class TrainConfig(BaseModel):
@@ -42,39 +42,39 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # A name in `trainer.networks.networks.MODELS`.
     model: str
-    """A name in `trainer.networks.networks.MODELS`."""
+    # Keyword arguments of that model.
     model_args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of that model."""
     epochs: int = Field(default=40, ge=1)
+    # Stop after this many epochs without a better validation accuracy; null: never.
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many epochs without a better validation accuracy; null: never."""
     batch_size: int = Field(default=128, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    # At the end of the warm-up; cosine decay to zero from there (Loshchilov & Hutter 2017).
     learning_rate: float = Field(default=2e-3, gt=0)
-    """At the end of the warm-up; cosine decay to zero from there (Loshchilov & Hutter 2017)."""
+    # Decoupled, AdamW and SGD only (Loshchilov & Hutter 2019), on kernels alone; Adam refuses any but 0.
     weight_decay: float = Field(default=0.02, ge=0)
-    """Decoupled, AdamW and SGD only (Loshchilov & Hutter 2019), on kernels alone; Adam refuses any but 0."""
+    # Epochs in which the learning rate rises linearly from zero.
     warmup_epochs: float = Field(default=2, ge=0)
-    """Epochs in which the learning rate rises linearly from zero."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    # Weigh a face by the inverse frequency of its class; the mean weight of a training face is 1.
     class_weights: bool = False
-    """Weigh a face by the inverse frequency of its class; the mean weight of a training face is 1."""
+    # Share of the FER+ votes in a face's target, the label having the rest; a face without votes keeps its label.
     ferplus: float = Field(default=0.0, ge=0, le=1)
-    """Share of the FER+ votes in a face's target, the label having the rest; a face without votes keeps its label."""
+    # Decay per step of the exponential moving average of the weights, which is what is evaluated and exported.
     ema: float = Field(default=0.998, ge=0, lt=1)
-    """Decay per step of the exponential moving average of the weights, which is what is evaluated and exported."""
+    # Largest global norm of a gradient.
     clip_norm: float = Field(default=1.0, gt=0)
-    """Largest global norm of a gradient."""
+    # What the layers compute in while training; weights, evaluation and export are float32 either way.
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """What the layers compute in while training; weights, evaluation and export are float32 either way."""
+    # From an epoch on, counted from 1, the side of the training faces in pixels: `{1: 32, 25: 48}`. Smaller ones cost
+    # by their area, and the network need not see detail before it knows the outlines (Tan & Le 2021, section 4). The
+    # faces that it is judged on stay 48x48. Empty: those of the training too.
     sides: dict[int, int] = Field(default_factory=dict)
-    """From an epoch on, counted from 1, the side of the training faces in pixels: `{1: 32, 25: 48}`. Smaller ones cost
-    by their area, and the network need not see detail before it knows the outlines (Tan & Le 2021, section 4). The
-    faces that it is judged on stay 48x48. Empty: those of the training too."""
+    # Side of the faces that the epochs are judged on, and the last one of `sides`. Less than 48 is for trials of a
+    # search, which compare networks at a fraction of the cost: at 48x48 such a network is not what it is at 32x32.
     judged_side: int = SIDE
-    """Side of the faces that the epochs are judged on, and the last one of `sides`. Less than 48 is for trials of a
-    search, which compare networks at a fraction of the cost: at 48x48 such a network is not what it is at 32x32."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig())
     closing: ClosingConfig = Field(default_factory=lambda: ClosingConfig())
@@ -157,10 +157,7 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     try:
         config = TrainConfig.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_url=False)
-        )
-        raise ConfigError(f"{path}: {problems}") from error
+        raise ConfigError(f"{path}: {explain(error)}") from error
     if config.optimizer == "adam" and config.weight_decay:
         raise ConfigError(f"{path}: weight_decay: Adam has none; use adamw, or set it to 0")
     return config

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.networks.scores import to_numpy
+
 
 class Average:
     """Averages all weights, the running statistics of batch normalisation among them, on the host.
@@ -36,9 +38,7 @@ class Average:
         self._pending = 0
         self.steps = steps
         source = weights if values is None else values
-        self.values: list[NDArray[np.float32]] = [
-            np.array(keras.ops.convert_to_numpy(value), dtype=np.float32) for value in source
-        ]
+        self.values: list[NDArray[np.float32]] = [np.array(to_numpy(value), dtype=np.float32) for value in source]
 
     def step(self) -> bool:
         """Count a step of the optimiser; true when `update` is due."""
@@ -52,7 +52,7 @@ class Average:
         ramp = (1 + self.steps) / (10 + self.steps)
         keep = np.float32(min(self._decay, ramp) ** self._pending)
         for value, weight in zip(self.values, self._weights, strict=True):
-            change = keras.ops.convert_to_numpy(weight) - value
+            change = to_numpy(weight) - value
             change *= 1 - keep
             value += change
         self.steps += self._pending

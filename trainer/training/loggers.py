@@ -6,13 +6,24 @@ import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from trainer.files import replacing
+
+TASK = TaskID(0)
 
 
 class CsvLog:
@@ -35,12 +46,10 @@ class CsvLog:
     def add(self, row: Mapping[str, float]) -> None:
         """Write `row`; its keys are the columns, `epoch` among them."""
         self._rows.append({key: str(value) for key, value in row.items()})
-        partial = self._path.with_name(f".partial-{self._path.name}")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             writer.writeheader()
             writer.writerows(self._rows)
-        partial.replace(self._path)
 
 
 class TensorBoard:
@@ -75,48 +84,25 @@ class TensorBoard:
                 writer.write(event.SerializeToString())
 
 
-class Bar:
-    """A progress bar with the time left on a terminal; nothing elsewhere, where `line` must do.
+def training_bar(console: Console, total: int, done: int) -> Progress:
+    """A progress bar with the time left on a terminal; nothing elsewhere, where lines must do. Its one task is `TASK`.
 
     Args:
         total: batches of the whole run.
         done: batches of it that an earlier process did.
     """
-
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            disable=not console.is_terminal,
-            refresh_per_second=2,
-            # The time left is estimated from the last minutes: evaluation and the machine's other work come and go.
-            speed_estimate_period=300,
-            transient=True,
-        )
-        self._task = self._progress.add_task("starting", total=total, completed=done)
-
-    def __enter__(self) -> "Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def advance(self) -> None:
-        """Count one batch."""
-        self._progress.advance(self._task)
-
-    def describe(self, text: str) -> None:
-        """Set the text before the bar."""
-        self._progress.update(self._task, description=text)
-
-    def line(self, text: str) -> None:
-        """Print a line that stays, as one line however narrow the terminal."""
-        self._console.print(text, soft_wrap=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+        refresh_per_second=2,
+        # The time left is estimated from the last minutes: evaluation and the machine's other work come and go.
+        speed_estimate_period=300,
+        transient=True,
+    )
+    bar.add_task("starting", total=total, completed=done)
+    return bar

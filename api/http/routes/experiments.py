@@ -6,21 +6,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from api.errors import UnknownExperiment
+from api.experiments.breaker import Breakers
 from api.experiments.buckets import BUCKETS, bucket_of
 from api.experiments.config import Experiment, ModelChoice, Shadow, Variant
+from api.experiments.shadow import Shadows
 from api.http import openapi
-from api.http.dependencies import AdminDep, GatewayDep
+from api.http.dependencies import AdminDep
 from api.http.schemas import AssignmentOut, ExperimentOut, ExperimentsResponse, ShadowOut, SubjectOut, VariantOut
-from api.predictor import Gateway
+from api.http.state import ExperimentsDep, FallbackDep, ShadowsDep
 
 router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
 
 
 @router.get("/experiments", summary="Experiments and their state", responses=openapi.ADMIN_PROBLEMS)
-async def list_experiments(gateway: GatewayDep) -> ExperimentsResponse:
+async def list_experiments(
+    experiments: ExperimentsDep, fallback: FallbackDep, shadows: ShadowsDep
+) -> ExperimentsResponse:
     """Every experiment of experiments.yaml, in its order, and whether the file as it is now is the one in use."""
-    config, error = gateway.experiments.current, gateway.experiments.error
-    return ExperimentsResponse(experiments=[_experiment(gateway, one) for one in config.experiments], error=error)
+    listed = [_experiment(one, fallback.breakers, shadows) for one in experiments.current.experiments]
+    return ExperimentsResponse(experiments=listed, error=experiments.error)
 
 
 @router.get(
@@ -28,19 +32,19 @@ async def list_experiments(gateway: GatewayDep) -> ExperimentsResponse:
     summary="The variant of a subject",
     responses=openapi.ASSIGNMENT_PROBLEMS,
 )
-async def show_assignment(
-    name: str, subject: Annotated[str, Query(min_length=1)], gateway: GatewayDep
+async def get_assignment(
+    name: str, subject: Annotated[str, Query(min_length=1)], experiments: ExperimentsDep
 ) -> AssignmentOut:
     """Where the split puts a subject, whether or not the experiment is running."""
-    config = gateway.experiments.current
+    config = experiments.current
     experiment = config.find(name)
     if experiment is None:
         raise UnknownExperiment(repr(name), [one.name for one in config.experiments])
     bucket = bucket_of(experiment.salt, subject)
-    return AssignmentOut(experiment=name, bucket=bucket, variant=experiment.owner(bucket).name)
+    return AssignmentOut(experiment=name, bucket=bucket, variant=experiment.variant_of(bucket).name)
 
 
-def _experiment(gateway: Gateway, experiment: Experiment) -> ExperimentOut:
+def _experiment(experiment: Experiment, breakers: Breakers, shadows: Shadows) -> ExperimentOut:
     return ExperimentOut(
         name=experiment.name,
         state=experiment.state(datetime.now(UTC)),
@@ -49,24 +53,24 @@ def _experiment(gateway: Gateway, experiment: Experiment) -> ExperimentOut:
         subject=SubjectOut(header=experiment.subject.header, cookie=experiment.subject.cookie),
         control=experiment.control,
         variants=[
-            _variant(gateway, variant, buckets)
+            _variant(variant, buckets, breakers)
             for variant, buckets in zip(experiment.variants, experiment.buckets, strict=True)
         ],
-        shadow=[_shadow(gateway, experiment, shadow) for shadow in experiment.shadow],
+        shadow=[_shadow(experiment, shadow, shadows) for shadow in experiment.shadow],
     )
 
 
-def _variant(gateway: Gateway, variant: Variant, buckets: int) -> VariantOut:
+def _variant(variant: Variant, buckets: int, breakers: Breakers) -> VariantOut:
     return VariantOut(
         **_choice(variant),
         weight=variant.weight,
         share=buckets / BUCKETS,
-        circuit=gateway.split.breakers.of(variant.target).state,
+        circuit=breakers[variant.target].state,
     )
 
 
-def _shadow(gateway: Gateway, experiment: Experiment, shadow: Shadow) -> ShadowOut:
-    stats = gateway.shadows.stats(experiment.name, shadow)
+def _shadow(experiment: Experiment, shadow: Shadow, shadows: Shadows) -> ShadowOut:
+    stats = shadows.stats(experiment.name, shadow)
     return ShadowOut(
         **_choice(shadow),
         share=shadow.share,

@@ -7,7 +7,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http import openapi
-from api.http.dependencies import AdminDep, GatewayDep
+from api.http.dependencies import AdminDep
+from api.http.state import OutcomesDep
 from api.outcomes.feedback import take_feedback
 
 router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
@@ -46,14 +47,14 @@ class FeedbackOut(BaseModel):
     summary="Say what a face really shows",
     responses=openapi.FEEDBACK_PROBLEMS,
 )
-async def give_feedback(body: FeedbackIn, gateway: GatewayDep) -> FeedbackOut:
+async def give_feedback(body: FeedbackIn, outcomes: OutcomesDep) -> FeedbackOut:
     """One word per face: sent again it changes nothing, and the last one to arrive wins.
 
     It may be sent as soon as the prediction has been answered, and until the retention time has passed. An id of the
-    last minute or so that is not stored gets 503, for another gateway may still have to store it: try again later.
+    last minute or so that is not stored gets 503, because another gateway may still have to store it: try again later.
     """
     stored, prediction = await take_feedback(
-        gateway.outcomes, body.prediction_id, body.face, emotion=body.emotion, correct=body.correct
+        outcomes, body.prediction_id, body.face, emotion=body.emotion, correct=body.correct
     )
     return FeedbackOut(
         prediction_id=stored.prediction_id,

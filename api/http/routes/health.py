@@ -1,11 +1,13 @@
 """Probes and metrics."""
 
 from fastapi import APIRouter, Request, Response
+from prometheus_client.exposition import choose_encoder
 
 from api.errors import NotReady, ServiceError, ShuttingDown
 from api.http import openapi
-from api.http.dependencies import DrainDep, GatewayDep, default_target
 from api.http.schemas import Health
+from api.http.state import ClientDep, DrainDep, MetricsDep, SettingsDep
+from wire.target import Target
 
 router = APIRouter(tags=["operations"])
 
@@ -17,23 +19,22 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz", summary="Ready for predictions", responses=openapi.READY_PROBLEMS)
-async def readyz(gateway: GatewayDep, drain: DrainDep) -> Health:
+async def readyz(settings: SettingsDep, client: ClientDep, drain: DrainDep) -> Health:
     """The model server would answer a request that names no model; if not, the problem says why.
 
     No as well when the gateway has been told to stop, although it still serves: send requests elsewhere.
     """
     if drain.active:
         raise ShuttingDown("The gateway has been told to stop.")
-    target = default_target(gateway.settings, gateway.settings.default_model)
     try:
-        await gateway.client.check_ready(target)
+        await client.check_ready(Target(settings.default_model, label=settings.default_label))
     except ServiceError as error:
         raise NotReady(error.detail, reason=error.problem()["type"]) from error
     return Health()
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(request: Request, gateway: GatewayDep) -> Response:
+async def metrics(request: Request, metrics: MetricsDep) -> Response:
     """In OpenMetrics' format, which has exemplars, for who accepts it, as Prometheus does; else in Prometheus' own."""
-    content, media_type = gateway.metrics.render(request.headers.get("accept", ""))
-    return Response(content, media_type=media_type)
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(metrics.registry), media_type=media_type)

@@ -1,17 +1,22 @@
-"""POST /predict: the faces of one image."""
+"""POST /predict and POST /predict/batch: the faces of one image, or of several in one call to the model server."""
 
 from time import perf_counter
 
 from fastapi import APIRouter, BackgroundTasks, Request
 
 from api.deadline import within
-from api.errors import DeadlineExceeded, UploadTimeout
+from api.errors import UploadTimeout
 from api.http import openapi
-from api.http.dependencies import AskedDep, GatewayDep, OptionsDep
-from api.http.rendering import faces_out, image_out, model_out, timing_out
-from api.http.schemas import PredictResponse
-from api.http.uploads import read_image
-from api.outcomes.ids import new_id
+from api.http.dependencies import AskedDep, OptionsDep
+from api.http.problems import noted
+from api.http.rendering import answer_out, photos_out
+from api.http.schemas import BatchResponse, FileFaces, FileProblem, PredictResponse, Problem
+from api.http.state import MetricsDep, PredictorDep, SettingsDep
+from api.http.uploads import read_batch, read_image
+
+BATCH_PATH = "/predict/batch"
+
+_SLOW = "The body took too long to arrive."
 
 router = APIRouter(tags=["predict"])
 
@@ -23,7 +28,12 @@ router = APIRouter(tags=["predict"])
     openapi_extra={"requestBody": openapi.IMAGE_BODY},
 )
 async def predict(
-    request: Request, gateway: GatewayDep, asked: AskedDep, options: OptionsDep, background: BackgroundTasks
+    request: Request,
+    settings: SettingsDep,
+    predictor: PredictorDep,
+    asked: AskedDep,
+    options: OptionsDep,
+    background: BackgroundTasks,
 ) -> PredictResponse:
     """Send the image as form field `file`, as the raw body, or as base64 in JSON.
 
@@ -34,26 +44,44 @@ async def predict(
     that the experiment names (`X-Subject-ID` by default) says who asks: the same subject gets the same variant.
     """
     start = perf_counter()
-    settings = gateway.settings
-    async with within(settings.upload_timeout_s, UploadTimeout("The body took too long to arrive.")):
-        image = await read_image(request, gateway.pool)
-    late = DeadlineExceeded(f"No answer within {settings.request_timeout_s:g} s.")
-    async with within(settings.request_timeout_s, late) as deadline:
-        [found] = await gateway.find_faces([image], options)
-        if isinstance(found, Exception):
-            raise found
-        answer = await gateway.answer([found], asked, deadline)
-    prediction = answer.prediction
-    [result] = prediction.results
-    response = PredictResponse(
-        id=new_id(),
-        image=image_out(result),
-        experiment=answer.experiment,
-        variant=answer.variant,
-        fallback=answer.fallback,
-        model=model_out(answer),
-        faces=faces_out(result, prediction.classes),
-        timing_ms=timing_out(prediction.stages_ms, perf_counter() - start),
-    )
-    background.add_task(gateway.conclude, answer, response.id, perf_counter() - start)
+    async with within(settings.upload_timeout_s, UploadTimeout, _SLOW):
+        image = await read_image(request, predictor.pool)
+    prediction = await predictor.predict([image], options, asked, return_exceptions=False)
+    [photo] = photos_out(prediction)
+    response = PredictResponse(**answer_out(prediction, start), **photo)
+    background.add_task(predictor.record, prediction, perf_counter() - start)
+    return response
+
+
+@router.post(
+    BATCH_PATH,
+    summary="Emotions of every face in several images",
+    responses=openapi.BATCH_PROBLEMS,
+    openapi_extra={"requestBody": openapi.BATCH_BODY},
+)
+async def predict_batch(
+    request: Request,
+    settings: SettingsDep,
+    metrics: MetricsDep,
+    predictor: PredictorDep,
+    asked: AskedDep,
+    options: OptionsDep,
+    background: BackgroundTasks,
+) -> BatchResponse:
+    """Send the images as form field `files`, repeated: each gets its faces or its problem, in that order."""
+    start = perf_counter()
+    async with within(settings.upload_timeout_s, UploadTimeout, _SLOW):
+        uploads = await read_batch(request, settings.max_batch_files)
+    images = [upload.content for upload in uploads]
+    prediction = await predictor.predict(images, options, asked, return_exceptions=True)
+    results: list[FileFaces | FileProblem] = []
+    outcomes = zip(uploads, prediction.photos, photos_out(prediction), strict=True)
+    for index, (upload, photo, found) in enumerate(outcomes):
+        if isinstance(photo, Exception):
+            problem = Problem(**noted(photo, metrics).problem())
+            results.append(FileProblem(index=index, filename=upload.filename, problem=problem))
+        else:
+            results.append(FileFaces(index=index, filename=upload.filename, **found))
+    response = BatchResponse(**answer_out(prediction, start), results=results)
+    background.add_task(predictor.record, prediction, perf_counter() - start)
     return response

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.deadline import within
 from api.errors import OutcomesUnavailable
 from api.http import openapi
-from api.http.dependencies import AdminDep, GatewayDep
+from api.http.dependencies import AdminDep
+from api.http.state import ExperimentsDep, OutcomesDep
 from api.outcomes.store import DATABASE_ERRORS
 from api.reports.schema import Report
 
@@ -31,16 +32,16 @@ class ReportQuery(BaseModel):
     summary="Which variant is better",
     responses=openapi.REPORT_PROBLEMS,
 )
-async def report(name: str, query: Annotated[ReportQuery, Query()], gateway: GatewayDep) -> Report:
+async def get_report(
+    name: str, query: Annotated[ReportQuery, Query()], experiments: ExperimentsDep, outcomes: OutcomesDep
+) -> Report:
     """Accuracy by feedback, latency and emotions of each variant, each compared with the control.
 
     It may be looked at as often as one likes: the verdict rests on tests that stay valid. Experiments that are no
     longer in the configuration have a report for as long as their predictions are kept.
     """
-    outcomes = gateway.outcomes
-    configured = gateway.experiments.current.find(name)
-    late = OutcomesUnavailable(f"The outcome database did not answer within {_TIMEOUT_S} s.")
-    async with within(_TIMEOUT_S, late):
+    configured = experiments.current.find(name)
+    async with within(_TIMEOUT_S, OutcomesUnavailable, f"The outcome database did not answer within {_TIMEOUT_S} s."):
         await outcomes.ready()
         # SciPy takes a second to import, and neither the gateway's start nor the event loop should wait for that.
         reports = await asyncio.to_thread(importlib.import_module, "api.reports.report")

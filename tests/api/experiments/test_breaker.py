@@ -103,5 +103,5 @@ def test_it_always_lets_something_through_in_the_end(steps: list[str]) -> None:
 def test_each_target_has_its_own() -> None:
     breakers = Breakers(1, 10)
     one, other = Target("residual", 1), Target("residual", 2)
-    breakers.of(one).fail(attempt(breakers.of(one)))
-    assert (breakers.of(one).state, breakers.of(other).state) == ("open", "closed")
+    breakers[one].fail(attempt(breakers[one]))
+    assert (breakers[one].state, breakers[other].state) == ("open", "closed")

@@ -55,14 +55,16 @@ print(json.dumps([owners[bucket_of("trial", f"user {i}")] for i in range(2000)])
         json.loads(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
         for _ in range(2)
     ]
-    here = [table(0.5, 0.3, 0.2)[bucket_of("trial", f"user {i}")] for i in range(2000)]
+    owners = table(0.5, 0.3, 0.2)
+    here = [owners[bucket_of("trial", f"user {i}")] for i in range(2000)]
     assert answers == [here, here]
 
 
 @pytest.mark.parametrize("weights", [(90, 10), (1, 1, 1), (50, 30, 15, 5)])
 def test_the_split_follows_the_weights(weights: tuple[float, ...]) -> None:
     subjects = 20_000
-    counts = Counter(table(*weights)[bucket_of("trial", f"user-{i}")] for i in range(subjects))
+    owners = table(*weights)
+    counts = Counter(owners[bucket_of("trial", f"user-{i}")] for i in range(subjects))
     expected = [subjects * weight / sum(weights) for weight in weights]
     # The subjects are always the same, so this cannot fail by chance.
     assert chisquare([counts[name] for name in NAMES[: len(weights)]], expected).pvalue > 0.01

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from api.experiments.shadow import compare, jensen_shannon
+from api.model.client import Scores
 
 
 def rows(seed: int, count: int = 50) -> np.ndarray:
@@ -26,16 +27,20 @@ def test_its_ends() -> None:
     assert jensen_shannon(one, other).tolist() == [0, 1]
 
 
+def scores(classes: list[str], probabilities: np.ndarray) -> Scores:
+    return Scores(1, tuple(classes), probabilities, probabilities.argmax(axis=1), 0.0)
+
+
 def test_classes_in_another_order_are_the_same_answer() -> None:
     p = np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]], np.float32)
-    same = compare(["a", "b", "c"], p, ["c", "a", "b"], p[:, [2, 0, 1]])
-    assert (same.faces, same.agreeing, same.divergence) == (2, 2, 0)
-    different = compare(["a", "b", "c"], p, ["a", "b", "c"], p[::-1])
-    assert (different.faces, different.agreeing) == (2, 0)
-    assert different.divergence == pytest.approx(2 * jensenshannon(p[0], p[1], base=2) ** 2, abs=1e-6)
+    answer = scores(["a", "b", "c"], p)
+    assert compare(answer, scores(["c", "a", "b"], p[:, [2, 0, 1]])) == (2, 0)
+    agreeing, divergence = compare(answer, scores(["a", "b", "c"], p[::-1]))
+    assert agreeing == 0
+    assert divergence == pytest.approx(2 * jensenshannon(p[0], p[1], base=2) ** 2, abs=1e-6)
 
 
 def test_other_classes_cannot_be_compared() -> None:
     p = np.array([[0.4, 0.6]], np.float32)
     with pytest.raises(ValueError, match="classes a, c are not the classes a, b"):
-        compare(["a", "b"], p, ["a", "c"], p)
+        compare(scores(["a", "b"], p), scores(["a", "c"], p))

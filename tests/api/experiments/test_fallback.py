@@ -7,13 +7,12 @@ from typing import Any
 import grpc
 import pytest
 from PIL import Image
-from prometheus_client import CollectorRegistry
 
 from api.experiments.assignment import assign
 from api.experiments.breaker import Breakers
 from api.experiments.config import parse
-from api.experiments.fallback import Split
-from api.observe.metrics import ExperimentMetrics
+from api.experiments.fallback import Fallback
+from api.observe.metrics import Metrics
 from tests.api.experiments.conftest import (
     ADMIN,
     ADMIN_KEY,
@@ -140,7 +139,7 @@ async def test_too_little_time_is_not_the_variants_fault(
     path = write_experiment()
     trial = parse(path.read_bytes(), path, ["residual"]).experiments[0]
     breakers = Breakers(failures=1, open_s=3600)
-    split = Split(breakers, ExperimentMetrics(CollectorRegistry()), fair_s=0.1)
+    fallback = Fallback(breakers, Metrics(), timeout_s=0.1)
 
     async def score(target: Target) -> str:
         if target.version == 2:
@@ -148,9 +147,9 @@ async def test_too_little_time_is_not_the_variants_fault(
         return "answer"
 
     deadline = asyncio.get_running_loop().time() + seconds
-    answer, target, fallback = await split.answer(assign(trial, None, "new"), score, deadline)
-    assert (answer, target.version, fallback) == ("answer", 1, True)
-    assert breakers.of(Target("residual", 2)).state == state
+    answer, target, fell_back = await fallback.answer(assign(trial, None, "new"), score, deadline)
+    assert (answer, target.version, fell_back) == ("answer", 1, True)
+    assert breakers[Target("residual", 2)].state == state
 
 
 async def test_nobody_answers_for_the_control(

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import httpx
 import pytest
 
@@ -14,7 +16,7 @@ async def test_docs_page(client: httpx.AsyncClient) -> None:
 
 
 def test_every_body_is_documented(document: dict) -> None:
-    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    content = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
     assert {
         "multipart/form-data",
         "application/json",
@@ -23,12 +25,12 @@ def test_every_body_is_documented(document: dict) -> None:
         "image/webp",
         "image/bmp",
     } <= set(content)
-    batch = document["paths"]["/predict/batch"]["post"]["requestBody"]["content"]
+    batch = document["paths"]["/v1/predict/batch"]["post"]["requestBody"]["content"]
     assert set(batch) == {"multipart/form-data"}
 
 
 async def test_the_json_example_runs_and_finds_a_face(client: httpx.AsyncClient, document: dict) -> None:
-    example = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    example = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
     response = await client.post("/predict", json=example)
     assert response.status_code == 200, response.text
     assert len(response.json()["faces"]) == 1
@@ -37,14 +39,14 @@ async def test_the_json_example_runs_and_finds_a_face(client: httpx.AsyncClient,
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/predict", "post", {"400", "404", "408", "413", "415", "422", "500", "502", "503", "504"}),
-        ("/predict/batch", "post", {"404", "408", "413", "415", "422", "500", "502", "503", "504"}),
-        ("/models", "get", {"502", "503", "504"}),
+        ("/v1/predict", "post", {"400", "404", "408", "413", "415", "422", "500", "502", "503", "504"}),
+        ("/v1/predict/batch", "post", {"404", "408", "413", "415", "422", "500", "502", "503", "504"}),
+        ("/v1/models", "get", {"502", "503", "504"}),
         ("/readyz", "get", {"503"}),
-        ("/experiments", "get", {"401", "403"}),
-        ("/experiments/{name}/assignment", "get", {"401", "403", "404", "422"}),
-        ("/experiments/{name}/report", "get", {"401", "403", "404", "422", "503"}),
-        ("/feedback", "post", {"401", "403", "404", "410", "413", "422", "503"}),
+        ("/v1/experiments", "get", {"401", "403"}),
+        ("/v1/experiments/{name}/assignment", "get", {"401", "403", "404", "422"}),
+        ("/v1/experiments/{name}/report", "get", {"401", "403", "404", "422", "503"}),
+        ("/v1/feedback", "post", {"401", "403", "404", "410", "413", "422", "503"}),
     ],
 )
 def test_every_problem_is_documented(document: dict, path: str, method: str, statuses: set[str]) -> None:
@@ -57,6 +59,46 @@ def test_every_problem_is_documented(document: dict, path: str, method: str, sta
 
 
 def test_parameters_are_documented(document: dict) -> None:
-    parameters = {item["name"]: item for item in document["paths"]["/predict"]["post"]["parameters"]}
+    parameters = {item["name"]: item for item in document["paths"]["/v1/predict"]["post"]["parameters"]}
     assert set(parameters) == {"model", "version", "label", "max_faces", "min_face", "crop", "X-Variant"}
     assert all(item["description"] for item in parameters.values())
+
+
+def test_names_for_generated_clients(document: dict) -> None:
+    named = {operation["operationId"] for path, methods in document["paths"].items() for operation in methods.values()}
+    assert {"predict", "predict_batch", "list_models", "list_experiments", "get_report", "give_feedback"} <= named
+    assert all(name.isidentifier() for name in named)
+
+
+def test_what_it_says_of_the_service(document: dict) -> None:
+    assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert document["info"]["contact"]["name"]
+    assert document["servers"]
+
+
+def test_only_the_paths_of_the_api_have_a_version(document: dict) -> None:
+    without = {path for path in document["paths"] if not path.startswith("/v1/")}
+    assert without == {"/healthz", "/readyz", "/metrics"}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+async def test_the_path_without_version_is_the_same(client: httpx.AsyncClient, one_face: bytes, path: str) -> None:
+    body = {"file" if path == "/predict" else "files": one_face}
+    old, new = [await client.post(f"{prefix}{path}?crop=none", files=body) for prefix in ("", "/v1")]
+    assert (old.status_code, new.status_code) == (200, 200)
+    assert old.json()["model"] == new.json()["model"]
+    metrics = (await client.get("/metrics")).text
+    # They are one route to whoever counts.
+    assert f'emotion_http_requests_total{{route="{path}",status="200"}} 2.0' in metrics
+    assert '"/v1' not in metrics
+
+
+async def test_a_large_batch_is_taken_under_both_paths(open_gateway: Callable, one_face: bytes) -> None:
+    files = [("files", one_face)] * 3
+    async with open_gateway(max_image_bytes=1024, max_batch_bytes=1_000_000) as client:
+        for prefix in ("", "/v1"):
+            # Too large for a single image, and for each of them, but not for a batch.
+            response = await client.post(f"{prefix}/predict", files=files)
+            assert response.status_code == 413
+            response = await client.post(f"{prefix}/predict/batch", files=files)
+            assert response.status_code != 413

@@ -169,7 +169,7 @@ async def test_a_bug_is_a_500_that_tells_nothing_and_logs_all(
     def bug(*_: object) -> None:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr("api.http.routes.predict.faces_out", bug)
+    monkeypatch.setattr("api.http.routes.predict.photos_out", bug)
     async with open_gateway(model_server=model_server.address) as client:
         response = await client.post("/predict", files={"file": one_face}, headers={"X-Request-ID": "bug-1"})
         assert response.status_code == 500

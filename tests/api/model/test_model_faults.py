@@ -1,6 +1,7 @@
 """What a healthy model server never does: a fake one that answers wrongly, late or not at all."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import grpc
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faces.decode import Grey
+from faces.detect import Box
 from tests.api.fake_model_server import FakeModelServer, answer, serve
 from wire import serving_pb2 as pb
 
@@ -138,7 +141,7 @@ async def test_broken_answers(
         assert_problem(await post(client, face), 502, "bad-model-answer")
 
 
-async def test_classes_are_asked_for_once_per_version(
+async def test_each_answer_brings_its_own_classes(
     open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
 ) -> None:
     newest = 1
@@ -149,22 +152,31 @@ async def test_classes_are_asked_for_once_per_version(
 
     fake.predict = predict
     async with open_gateway(model_server=fake.address) as client:
-        for _ in range(3):
+        for _ in range(2):
             await post(client, face)
-        assert [list(request.output_filter) for request in fake.requests] == [
-            ["scores", "classes"],
-            ["scores"],
-            ["scores"],
-        ]
         # A new version takes over between two requests: its scores must not get the old one's names.
         newest = 2
-        fake.requests.clear()
         body = (await post(client, face)).json()
         assert body["model"]["version"] == 2
         assert list(body["faces"][0]["probabilities"]) == classes[::-1]
-        assert [list(request.output_filter) for request in fake.requests] == [["scores"], ["classes"]]
-        assert fake.requests[1].model_spec.version.value == 2
-        assert list((await post(client, face)).json()["faces"][0]["probabilities"]) == classes[::-1]
+    assert [list(request.output_filter) for request in fake.requests] == [["scores", "classes"]] * 3
+
+
+async def test_models_ask_for_classes_once_per_version(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        return answer(request, classes, version=request.model_spec.version.value or 1)
+
+    fake.predict = predict
+    fake.states = dict.fromkeys((1, 2), pb.ModelVersionStatus.AVAILABLE)
+    async with open_gateway(model_server=fake.address) as client:
+        # Version 1 is known from its answer.
+        await post(client, face)
+        for _ in range(2):
+            [model] = (await client.get("/models")).json()["models"]
+            assert [version["classes"] for version in model["versions"]] == [classes, classes]
+    assert [request.model_spec.version.value for request in fake.requests[1:]] == [2]
 
 
 async def test_all_faces_travel_in_one_call(
@@ -212,15 +224,20 @@ async def test_model_deadline(open_gateway: Callable, fake: FakeModelServer, fac
 async def test_request_deadline(
     open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
 ) -> None:
-    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
-        # Each call keeps its own deadline; the two that an unknown version needs pass the request's.
-        await asyncio.sleep(0.3)
-        return answer(request, classes, version=2)
+    class SlowDetector:
+        def detect(self, grey: Grey, min_face: int) -> list[Box]:
+            time.sleep(0.3)
+            return [Box(0, 0, 48, 48)]
 
-    async with open_gateway(model_server=fake.address, model_timeout_s=0.5, request_timeout_s=0.5) as client:
-        assert (await post(client, face)).status_code == 200
-        fake.predict = predict
-        problem = assert_problem(await post(client, face), 504, "deadline-exceeded")
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        # The call keeps its own deadline; with the detector it passes the request's.
+        await asyncio.sleep(0.3)
+        return answer(request, classes)
+
+    fake.predict = predict
+    settings = {"model_timeout_s": 0.5, "request_timeout_s": 0.5}
+    async with open_gateway(SlowDetector(), model_server=fake.address, **settings) as client:
+        problem = assert_problem(await client.post("/predict", files=face), 504, "deadline-exceeded")
         assert "0.5 s" in problem["detail"]
 
 

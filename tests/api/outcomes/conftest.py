@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from api.experiments.config import Experiment
 from api.observe.metrics import Metrics
@@ -43,11 +42,9 @@ def value(metrics: Metrics) -> Callable[..., float]:
     """A sample of the test's metrics."""
 
     def run(name: str, **labels: str) -> float:
-        for family in text_string_to_metric_families(metrics.render("")[0].decode()):
-            for sample in family.samples:
-                if sample.name == name and sample.labels == labels:
-                    return sample.value
-        raise KeyError(name)
+        found = metrics.registry.get_sample_value(name, labels)
+        assert found is not None, name
+        return found
 
     return run
 

@@ -15,6 +15,7 @@ from api.outcomes.ids import new_id
 from api.outcomes.retention import prune
 from api.outcomes.writer import OutcomeWriter
 from api.settings import Settings
+from tests.api.in_process import in_process
 
 KEY = "a key of the tests"
 
@@ -30,10 +31,8 @@ async def gateway(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, O
         model_server="127.0.0.1:9",
     )
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
-            yield client, app.state.gateway.outcomes
+    async with in_process(app, headers={"X-Admin-Key": KEY}) as (client, state):
+        yield client, state["outcomes"]
 
 
 async def test_feedback_on_a_prediction_that_is_not_yet_written(gateway: Any, make: Callable, rows: Callable) -> None:
@@ -182,13 +181,11 @@ async def test_a_dead_database_is_a_503(make: Callable, tmp_path: Any) -> None:
         database_url=f"sqlite:///{tmp_path}/file/outcomes.db", admin_key=KEY, model_server="127.0.0.1:9"
     )
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
-            prediction = make("happy")
-            app.state.gateway.outcomes.record(prediction)
-            given = {"prediction_id": prediction.id, "correct": True}
-            for response in (await client.post("/feedback", json=given), await client.get("/experiments/race/report")):
-                assert response.status_code == 503
-                assert response.json()["type"].endswith(":outcomes-unavailable")
-                assert int(response.headers["retry-after"]) > 0
+    async with in_process(app, headers={"X-Admin-Key": KEY}) as (client, state):
+        prediction = make("happy")
+        state["outcomes"].record(prediction)
+        given = {"prediction_id": prediction.id, "correct": True}
+        for response in (await client.post("/feedback", json=given), await client.get("/experiments/race/report")):
+            assert response.status_code == 503
+            assert response.json()["type"].endswith(":outcomes-unavailable")
+            assert int(response.headers["retry-after"]) > 0

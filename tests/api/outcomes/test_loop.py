@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 import yaml
@@ -13,6 +12,7 @@ from PIL import Image
 from api.app import create_app
 from api.settings import Settings
 from tests.api.fake_model_server import answer, serve
+from tests.api.in_process import in_process
 from wire import serving_pb2 as pb
 
 KEY = "a key of the tests"
@@ -51,33 +51,31 @@ async def test_predictions_and_feedback_make_a_report(
             record="all",
         )
         app = create_app(settings)
-        async with app.router.lifespan_context(app):
-            transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client:
-                assigned = []
-                for subject in range(20):
-                    response = await client.post(
-                        "/predict?crop=none", files={"file": photo}, headers={"X-Subject-ID": str(subject)}
-                    )
-                    body = response.json()
-                    assigned.append(body["variant"])
-                    given = await client.post("/feedback", json={"prediction_id": body["id"], "emotion": "fear"})
-                    assert given.status_code == 200, given.text
-                    assert given.json()["correct"] == (body["variant"] == "new")
-                batch = await client.post(
-                    "/predict/batch?crop=none",
-                    files=[("files", photo), ("files", b"no image"), ("files", photo)],
-                    headers={"X-Variant": "new"},
+        async with in_process(app, headers={"X-Admin-Key": KEY}) as (client, _):
+            assigned = []
+            for subject in range(20):
+                response = await client.post(
+                    "/predict?crop=none", files={"file": photo}, headers={"X-Subject-ID": str(subject)}
                 )
-                # Its second face is that of the third file.
-                given = await client.post(
-                    "/feedback", json={"prediction_id": batch.json()["id"], "face": 1, "correct": False}
-                )
-                assert given.json()["predicted"] == "fear"
-                direct = await client.post("/predict?crop=none&version=1", files={"file": photo})
-                given = await client.post("/feedback", json={"prediction_id": direct.json()["id"], "correct": True})
-                assert given.json()["predicted"] == "disgust"
-                report = (await client.get("/experiments/trial/report")).json()
+                body = response.json()
+                assigned.append(body["variant"])
+                given = await client.post("/feedback", json={"prediction_id": body["id"], "emotion": "fear"})
+                assert given.status_code == 200, given.text
+                assert given.json()["correct"] == (body["variant"] == "new")
+            batch = await client.post(
+                "/predict/batch?crop=none",
+                files=[("files", photo), ("files", b"no image"), ("files", photo)],
+                headers={"X-Variant": "new"},
+            )
+            # Its second face is that of the third file.
+            given = await client.post(
+                "/feedback", json={"prediction_id": batch.json()["id"], "face": 1, "correct": False}
+            )
+            assert given.json()["predicted"] == "fear"
+            direct = await client.post("/predict?crop=none&version=1", files={"file": photo})
+            given = await client.post("/feedback", json={"prediction_id": direct.json()["id"], "correct": True})
+            assert given.json()["predicted"] == "disgust"
+            report = (await client.get("/experiments/trial/report")).json()
     old, new = report["variants"]
     for one, name, rate in ((old, "old", 0), (new, "new", 1)):
         assert one["requests"] == one["faces"] == one["feedback"] == one["subjects"] == assigned.count(name)

@@ -2,8 +2,9 @@ import asyncio
 
 from sqlalchemy import create_engine, inspect
 
+from api.addresses import parse_url
 from api.outcomes import tables
-from api.outcomes.database import open_sync_engine, parse_url
+from api.outcomes.database import open_sync_engine
 from api.outcomes.migrate import migrate
 
 

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.addresses import parse_url
 from api.errors import OutcomesUnavailable
 from api.observe.metrics import Metrics
 from api.outcomes import lifespan, tables
-from api.outcomes.database import open_engine, open_sync_engine, parse_url
+from api.outcomes.database import open_engine, open_sync_engine
 from api.outcomes.feedback import take_feedback
 from api.outcomes.store import OutcomeStore
 from api.outcomes.writer import OutcomeWriter, retry_s

@@ -9,6 +9,7 @@ import yaml
 
 from api.app import create_app
 from api.settings import Settings
+from tests.api.in_process import in_process
 from tests.api.outcomes.conftest import database_url, fill, make, metrics, open_store, outcomes, race, until, value
 
 __all__ = ["database_url", "fill", "make", "metrics", "open_store", "outcomes", "race", "until", "value"]
@@ -26,10 +27,8 @@ async def client(database_url: str, tmp_path: Path) -> AsyncIterator[httpx.Async
     )
     settings = Settings(database_url=database_url, admin_key=KEY, experiments=file, subject_secret="s" * 16)
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        transport, headers = httpx.ASGITransport(app=app), {"X-Admin-Key": KEY}
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as opened:
-            opened.outcomes = app.state.gateway.outcomes
-            [experiment] = app.state.gateway.experiments.current.experiments
-            opened.split = experiment.split_id
-            yield opened
+    async with in_process(app, headers={"X-Admin-Key": KEY}) as (opened, state):
+        opened.outcomes = state["outcomes"]
+        [experiment] = state["experiments"].current.experiments
+        opened.split = experiment.split_id
+        yield opened

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import inspect
 from typer.testing import CliRunner
 
-from api.outcomes.database import open_sync_engine, parse_url
+from api.addresses import parse_url
+from api.outcomes.database import open_sync_engine
 from api.outcomes.migrate import migrate
 from api.reports.__main__ import app as command_line
 

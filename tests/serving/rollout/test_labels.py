@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from serving import models_config
 from serving.errors import ServingError
 from serving.models_config import ModelsConfig
-from serving.rollout.labels import Move, with_label, with_version
+from serving.rollout.labels import planned_move, with_label, with_version
 
 
 def write(tmp_path: Path, policy: str = "", labels: str = 'version_labels { key: "stable" value: 1 }') -> Path:
@@ -89,12 +89,17 @@ def test_step_two_moves_the_label_and_remembers_where_it_was(
 @pytest.mark.parametrize(("version", "after"), [(5, 5), (None, 2)])
 def test_a_move_without_a_version_goes_back(tmp_path: Path, version: int | None, after: int) -> None:
     labels = 'version_labels { key: "stable" value: 3 } version_labels { key: "stable-previous" value: 2 }'
-    config = models_config.read(write(tmp_path, labels=labels))
-    assert Move("faces", "stable", version, config.path, 60).versions(config) == (3, after)
+    with planned_move(write(tmp_path, labels=labels), "faces", "stable", version, 60, dry_run=True) as move:
+        assert (move.before, move.version) == (3, after)
+        assert str(move) == f"faces: stable from version 3 to version {after}"
 
 
 def test_nothing_is_remembered_of_a_label_that_never_moved(tmp_path: Path) -> None:
-    config = models_config.read(write(tmp_path))
-    with pytest.raises(ServingError, match="faces has no label 'stable-previous': nothing to roll back to"):
-        Move("faces", "stable", None, config.path, 60).versions(config)
-    assert Move("faces", "canary", 2, config.path, 60).versions(config) == (None, 2)
+    file = write(tmp_path)
+    with (
+        pytest.raises(ServingError, match="faces has no label 'stable-previous': nothing to roll back to"),
+        planned_move(file, "faces", "stable", None, 60, dry_run=True),
+    ):
+        pass
+    with planned_move(file, "faces", "canary", 2, 60, dry_run=True) as move:
+        assert str(move) == "faces: canary from nowhere to version 2"

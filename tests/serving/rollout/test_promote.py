@@ -26,7 +26,7 @@ from serving import models_config
 from serving.errors import ServingError
 from serving.rollout.__main__ import app
 from serving.rollout.client import available, connect
-from serving.rollout.labels import Move
+from serving.rollout.labels import planned_move
 from serving.rollout.promote import move_label
 from wire.target import Target
 
@@ -55,7 +55,8 @@ class Site:
 
     def promote(self, version: int | None, *others: str, name: str = "residual", timeout_s: float = 60) -> None:
         """Move stable, on this server and others; None rolls back."""
-        move_label(Move(name, "stable", version, self.config, timeout_s), [self.address, *others])
+        with planned_move(self.config, name, "stable", version, timeout_s, dry_run=False) as move:
+            move_label(move, [self.address, *others])
 
     def labels(self) -> dict[str, int]:
         """What the file says."""

@@ -34,19 +34,18 @@ def test_reads_what_was_written(fer_csv: Path, training: Split, validation: Spli
 def test_columns_are_found_by_name_whatever_their_order_and_padding(tmp_path: Path) -> None:
     path = tmp_path / "icml_face_data.csv"
     path.write_text(f"\ufeffemotion, Usage, pixels\n3,PrivateTest,{PIXELS}\n\n4, Training,{PIXELS}\n", encoding="utf-8")
-    rows = read_fer2013(path)
-    assert rows.labels.tolist() == [3, 4]
-    assert rows.splits.tolist() == [2, 0]
-    assert (rows.images == 7).all()
+    splits = read_fer2013(path)
+    assert {name: split.labels.tolist() for name, split in splits.items()} == {"Training": [4], "PrivateTest": [3]}
+    assert all((split.images == 7).all() for split in splits.values())
 
 
 def test_quoted_fields_and_other_white_space_are_read(tmp_path: Path) -> None:
     path = tmp_path / "quoted.csv"
     tabs = PIXELS.replace(" ", "\t")
     path.write_bytes(f'"emotion","pixels","Usage"\r\n3,"{PIXELS}",Training\r\n5,{tabs},PublicTest\r\n'.encode())
-    rows = read_fer2013(path)
-    assert rows.labels.tolist() == [3, 5]
-    assert (rows.images == 7).all()
+    splits = read_fer2013(path)
+    assert {name: split.labels.tolist() for name, split in splits.items()} == {"Training": [3], "PublicTest": [5]}
+    assert all((split.images == 7).all() for split in splits.values())
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
@@ -122,7 +121,7 @@ def test_a_zip_gives_the_csv_inside(tmp_path: Path, members: list[str]) -> None:
         for name in members:
             right = name in ("data/any.csv", "icml_face_data.csv")
             archive.writestr(name, HEADER + GOOD if right else "id\n1\n")
-    assert read_fer2013(path).labels.tolist() == [3]
+    assert read_fer2013(path)["Training"].labels.tolist() == [3]
 
 
 @pytest.mark.parametrize(("members", "named"), [([], "none"), (["a.csv", "b.csv"], "a.csv, b.csv")])
@@ -152,18 +151,18 @@ def test_a_mixture_of_csv_and_folder_is_one_dataset(
 
 
 def test_facts_name_the_data_and_not_where_it_lies(tmp_path: Path, fer_csv: Path) -> None:
-    facts = load([fer_csv]).facts()
+    facts = load([fer_csv]).facts
     assert facts == json.loads(json.dumps(facts))
     digest = hashlib.sha256(fer_csv.read_bytes()).hexdigest()
     assert facts["sources"] == [{"name": fer_csv.name, "sha256": digest, "images": 294}]
     assert (facts["votes"], facts["training_images"], facts["leaked"]) == (None, 224, 0)
     plain = tmp_path / "unpacked.csv"
     plain.write_bytes(gzip.decompress(fer_csv.read_bytes()))
-    assert load([plain]).facts()["sha256"] == facts["sha256"]
+    assert load([plain]).facts["sha256"] == facts["sha256"]
     text = plain.read_text()
     relabelled = {"0": "1", "1": "0"}[text.splitlines()[1][0]]
     plain.write_text(HEADER + relabelled + text[len(HEADER) + 1 :])
-    assert load([plain]).facts()["sha256"] != facts["sha256"]
+    assert load([plain]).facts["sha256"] != facts["sha256"]
 
 
 def test_a_missing_split_is_named_with_the_source(tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_votes_go_beside_arrays_too(fer_csv: Path, training: Split, validation: 
     votes = tmp_path / "fer2013new.csv"
     votes.write_text(f"Usage,Image name,{names}\n" + "".join(f"{split},x,1,2,3,4,0,0,0,0,0,0\n" for split in usage))
     ours, csvs = (load([path], votes=votes) for path in (tmp_path / "a.npz", fer_csv))
-    assert ours.facts()["sha256"] == csvs.facts()["sha256"]
+    assert ours.facts["sha256"] == csvs.facts["sha256"]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_what_stands_in_a_held_out_split_is_left_out_of_training(
     np.testing.assert_array_equal(kept.splits["Training"].labels, training.labels)
     for name in ("PublicTest", "PrivateTest"):
         np.testing.assert_array_equal(kept.splits[name].images, splits[name].images)
-    assert (kept.facts()["training_images"], kept.facts()["leaked"]) == (20, 5)
+    assert (kept.facts["training_images"], kept.facts["leaked"]) == (20, 5)
     assert len(read([path]).splits["Training"]) == 25
 
 

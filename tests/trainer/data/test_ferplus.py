@@ -51,9 +51,9 @@ def test_votes_are_shares_in_our_class_order(csv: Path, rows: list[str], write: 
     # Votes for contempt, unknown and no face count, but for none of the classes.
     np.testing.assert_allclose(public.votes, [[0.3, 0, 0, 0, 0, 0, 0.1], [0] * 7])
     assert public.majority.tolist() == [-1, -1]
-    facts = dataset.facts()
+    facts = dataset.facts
     assert facts["votes"]["name"] == "votes.csv"
-    assert facts["sha256"] != load([csv]).facts()["sha256"]
+    assert facts["sha256"] != load([csv]).facts["sha256"]
 
 
 @pytest.mark.parametrize("change", [-1, 1])

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.contract import CLASSES
+from faces.contract import CLASSES, to_input
+from faces.crop import crop_faces
+from faces.decode import decode
+from faces.detect import Box
 from trainer.data.dataset import load
 from trainer.data.split import Split
 from trainer.errors import DataError
@@ -69,6 +72,16 @@ def test_exif_orientation_is_respected(tmp_path: Path) -> None:
     stored = Image.fromarray(quadrants(96, 96)).transpose(Image.Transpose.ROTATE_90)
     save(tmp_path / "neutral" / "face.jpg", stored, exif=exif, quality=95)
     assert np.median(np.abs(only_face(tmp_path).astype(int) - EXPECTED)) <= 2
+
+
+def test_a_face_is_made_as_the_gateway_makes_it(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 5  # mirrored along the diagonal
+    noise = np.random.default_rng(0).integers(0, 256, (131, 77, 3), np.uint8)
+    path = save(tmp_path / "happy" / "face.jpg", Image.fromarray(noise), exif=exif)
+    grey = decode(path.read_bytes(), max_bytes=10**6, max_pixels=10**6)
+    whole = Box(0, 0, grey.shape[1], grey.shape[0])
+    np.testing.assert_array_equal(to_input(only_face(tmp_path)[None]), crop_faces(grey, [whole]))
 
 
 def test_split_folders_are_kept(tmp_path: Path, faces: Callable[..., Split], write_folder: Callable[..., Path]) -> None:

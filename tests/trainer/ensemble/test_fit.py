@@ -15,12 +15,14 @@ from trainer.commands.export import export as export_command
 from trainer.data.dataset import load
 from trainer.data.split import Split
 from trainer.ensemble import weights as weighting
-from trainer.ensemble.fit import METHODS, Rule, evaluate, fit_rule, load_ensemble, stratified_folds
+from trainer.ensemble.fit import METHODS, Rule, cross_validate, fit_rule, load_ensemble, stratified_folds
 from trainer.ensemble.teacher import Source, consult
 from trainer.errors import ConfigError, ExportError, TrainingError
 from trainer.evaluation.metrics import score, softmax
 from trainer.networks.networks import build
-from trainer.run_directory import load_facts, load_run
+from trainer.networks.scores import temper
+from trainer.run_directory import load_facts
+from trainer.training.checkpoint import load_run
 from trainer.training.config import TrainConfig, dump_config
 
 
@@ -43,11 +45,11 @@ def test_folds_are_even_and_hold_each_class_alike() -> None:
 def test_figures_are_of_faces_that_the_rule_did_not_see() -> None:
     # A dozen ignorant members on seventy faces: weights fitted on all of them look better than they are.
     scores, labels = noisy_members(*[0.0] * 12, faces=70)
-    outcome = evaluate("simplex", "simplex", scores, labels)
-    in_sample = score(outcome.rule.combine(scores), labels)
+    candidate = cross_validate("simplex", "simplex", scores, labels)
+    in_sample = score(candidate.rule.combine(scores), labels)
     assert in_sample.log_loss < np.log(7) - 0.02
-    assert outcome.metrics.log_loss > np.log(7)
-    assert outcome.metrics.count == 70
+    assert candidate.metrics.log_loss > np.log(7)
+    assert candidate.metrics.count == 70
 
 
 def test_a_fold_is_scored_by_the_rule_of_the_other_folds() -> None:
@@ -57,25 +59,25 @@ def test_a_fold_is_scored_by_the_rule_of_the_other_folds() -> None:
     for index in range(3):
         rule = fit_rule("greedy", scores[:, fold != index], labels[fold != index])
         expected[fold == index] = rule.combine(scores[:, fold == index])
-    outcome = evaluate("greedy", "greedy", scores, labels, folds=3, seed=4)
-    assert outcome.metrics == score(expected, labels)
-    np.testing.assert_array_equal(outcome.rule.weights, weighting.greedy(scores, labels))
+    candidate = cross_validate("greedy", "greedy", scores, labels, folds=3, seed=4)
+    assert candidate.metrics == score(expected, labels)
+    np.testing.assert_array_equal(candidate.rule.weights, weighting.greedy(scores, labels))
 
 
 def test_every_method_beats_the_members_and_calibrates() -> None:
     scores, labels = noisy_members(1.5, 1.4, 1.3, faces=2100)
-    single = evaluate("one", "soft", scores[:1], labels)
+    single = cross_validate("one", "soft", scores[:1], labels)
     for method in METHODS:
-        outcome = evaluate(method, method, scores, labels)
-        assert outcome.metrics.accuracy > single.metrics.accuracy + 0.05
+        candidate = cross_validate(method, method, scores, labels)
+        assert candidate.metrics.accuracy > single.metrics.accuracy + 0.05
         # Three votes can be split in few ways: no temperature makes shares of them into probabilities.
-        assert (outcome.ece < 0.05) == (method != "hard")
+        assert (candidate.ece < 0.05) == (method != "hard")
 
 
 def test_too_few_faces_for_the_folds_are_named() -> None:
     scores, labels = noisy_members(1.0, faces=4)
     with pytest.raises(TrainingError, match="PublicTest has 4 images, too few for 5-fold"):
-        evaluate("soft", "soft", scores, labels)
+        cross_validate("soft", "soft", scores, labels)
 
 
 def test_a_rule_without_weights_is_the_hard_vote() -> None:
@@ -103,7 +105,7 @@ def write_run(directory: Path, seed: int, validation: Split, fer_csv: Path, filt
         "parameters": model.count_params(),
         "PublicTest": metrics.to_json(),
         "config": config.model_dump(mode="json"),
-        "data": load([fer_csv]).facts(),
+        "data": load([fer_csv]).facts,
     }
     (directory / "metrics.json").write_text(json.dumps(facts))
     return directory
@@ -141,7 +143,7 @@ def test_the_command_writes_an_ensemble_that_exports_as_its_members_vote(
     version = repository / "both" / "1"
     faces = to_input(validation.images[:8])
     views = [softmax(load_run(run).predict(view, verbose=0)) for run in runs for view in (faces, faces[:, :, ::-1])]
-    expected = weighting.temper(np.mean(views, axis=0), summary["temperature"])
+    expected = temper(np.mean(views, axis=0), summary["temperature"])
     served = tf.saved_model.load(str(version)).signatures["serving_default"](faces=tf.constant(faces))
     np.testing.assert_allclose(served["scores"], expected, atol=1e-4)
     card = (version / "README.md").read_text()

@@ -106,7 +106,7 @@ def test_a_new_residual_block_passes_its_shortcut_on() -> None:
     [
         ("other", {}, "unknown model 'other'; known: mini_xception, random, residual"),
         ("random", {}, "model 'random': .*spec"),
-        ("random", {"spec": {"space": "efficient"}}, "spec of space efficient: .*missing"),
+        ("random", {"spec": {"space": "efficient"}}, "spec of space efficient: .*dropout: "),
     ],
 )
 def test_a_model_that_cannot_be_built_is_named(name: str, arguments: dict[str, Any], message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from trainer.errors import ConfigError
 from trainer.networks.networks import random
-from trainer.networks.spec import Module, PlainSpec, ResidualSpec, Stage, digest, from_json, to_json
+from trainer.networks.spec import Module, PlainSpec, ResidualSpec, Stage, from_json, spec_digest, to_json
 from trainer.networks.spec_cost import Budget, Cost, cost
 from trainer.search.space import SPACES, objection, sample
 
@@ -34,13 +34,13 @@ def test_a_spec_goes_through_json_and_back(space: str) -> None:
         spec = sample(space, seed, ANY)
         text = json.dumps(to_json(spec))
         assert from_json(json.loads(text)) == spec
-        assert digest(from_json(json.loads(text))) == digest(spec)
+        assert spec_digest(from_json(json.loads(text))) == spec_digest(spec)
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_a_seed_is_a_spec(space: str) -> None:
     assert [sample(space, seed, ANY) for seed in range(20)] == [sample(space, seed, ANY) for seed in range(20)]
-    assert len({digest(sample(space, seed, ANY)) for seed in range(20)}) >= 19
+    assert len({spec_digest(sample(space, seed, ANY)) for seed in range(20)}) >= 19
 
 
 def test_the_tutorials_space_is_the_tutorials() -> None:
@@ -127,13 +127,13 @@ def test_a_budget_that_nothing_fits_ends() -> None:
     ("change", "message"),
     [
         ({"space": "other"}, "unknown space 'other'; known: tutorial, efficient"),
-        ({"squeeze": 5}, "squeeze is 5, but must be 0, 4, 8 or 16"),
-        ({"activation": "softmax"}, "activation is 'softmax'"),
-        ({"stages": []}, "stages is 0, but must be 1 to 4"),
-        ({"stages": [{"width": 20, "depth": 1, "block": "basic"}]}, "width is 20, but must be a multiple of 8"),
-        ({"stages": [{"width": 24, "depth": 1}]}, "missing.*'block'"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"colour": 3}, "unexpected keyword argument 'colour'"),
+        ({"squeeze": 5}, "squeeze: "),
+        ({"activation": "softmax"}, "activation: "),
+        ({"stages": []}, "stages: "),
+        ({"stages": [{"width": 20, "depth": 1, "block": "basic"}]}, r"stages\.0\.width: .*multiple of 8"),
+        ({"stages": [{"width": 24, "depth": 1}]}, r"stages\.0\.block: "),
+        ({"dropout": 1.0}, "dropout: "),
+        ({"colour": 3}, "colour: "),
     ],
 )
 def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:

@@ -1,7 +1,6 @@
 """What a study found: the report of any study, and its best architecture trained in full and exported."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,11 @@ from trainer.errors import TrainerError
 from trainer.evaluation.metrics import softmax
 from trainer.networks.spec import ResidualSpec, Stage, to_json
 from trainer.networks.spec_cost import Budget
-from trainer.run_directory import load_facts, load_run
+from trainer.run_directory import load_facts
 from trainer.search.claim import claim
 from trainer.search.report import find, importance, pareto, ranked
-from trainer.search.study import Outcome, Plan, create, load, outcomes
+from trainer.search.study import Outcome, Plan, create_study, open_study, outcomes
+from trainer.training.checkpoint import load_run
 from trainer.training.config import TrainConfig
 
 SPEC = ResidualSpec(0, (Stage(24, 1, "basic"),), 0, "relu", 0.0)
@@ -28,8 +28,8 @@ SPEC = ResidualSpec(0, (Stage(24, 1, "basic"),), 0, "relu", 0.0)
 
 def fill(location: str, count: int) -> None:
     """A study whose accuracy depends on the squeeze, with a pruned trial and a failed one among the first."""
-    create("s", location, Plan("efficient", TrainConfig(model="random", epochs=3), Budget(), trials=count))
-    study, plan = load("s", location)
+    create_study("s", location, Plan("efficient", TrainConfig(model="random", epochs=3), Budget(), trials=count))
+    study, plan = open_study("s", location)
     while claimed := claim(study, plan, location):
         number = len(outcomes(study))
         accuracy = 0.5 + 0.2 * (claimed.trial.params["squeeze"] == 8) + number / 1000
@@ -49,13 +49,13 @@ def outcome(number: int, state: str, accuracy: float | None, macs: int) -> Outco
     return Outcome(number, state, SPEC, accuracy, (), 1, macs, 1.0, None)
 
 
-def test_the_report_has_every_trial_and_needs_nothing_beside_it(tmp_path: Path) -> None:
+def test_the_report_has_every_trial(tmp_path: Path) -> None:
     location = str(tmp_path / "s.journal")
     fill(location, 40)
     out = tmp_path / "out"
     result = CliRunner().invoke(app, ["report", "s", "--storage", location, "--out", str(out)])
     assert result.exit_code == 0, result.output
-    study, _ = load("s", location)
+    study, _ = open_study("s", location)
     best = ranked(outcomes(study))[0]
     assert f"{best.accuracy:.4f}" in result.output
 
@@ -65,10 +65,7 @@ def test_the_report_has_every_trial_and_needs_nothing_beside_it(tmp_path: Path) 
     # Forty samples leave some chance that another parameter went along with it; which ones they are is the sampler's.
     assert "squeeze" in list(values["importance"])[:2]
     assert sum(values["importance"].values()) == pytest.approx(1)
-    page = (out / "s.html").read_text()
-    assert page.count("<tr>") == 41
-    assert "SIGSEGV: &lt;going down&gt;" in page
-    assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page) == []
+    assert [trial["error"] for trial in values["trials"] if trial["state"] == "failed"] == ["SIGSEGV: <going down>"]
     assert (out / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -82,9 +79,9 @@ def test_a_report_of_few_trials_says_what_it_cannot_tell(tmp_path: Path, count: 
 
 
 def test_a_study_without_trials_is_said_to_be_one(tmp_path: Path) -> None:
-    create("s", str(tmp_path / "j"), Plan("efficient", TrainConfig(model="random"), Budget()))
+    create_study("s", str(tmp_path / "j"), Plan("efficient", TrainConfig(model="random"), Budget()))
     with pytest.raises(TrainerError, match="study 's' has no trials yet"):
-        find(*load("s", str(tmp_path / "j")))
+        find(*open_study("s", str(tmp_path / "j")))
 
 
 def test_equal_scores_have_no_important_parameter() -> None:
@@ -109,8 +106,8 @@ def test_complete_trials_go_before_pruned_ones_and_nobody_beats_the_front() -> N
 
 def test_the_best_is_trained_in_full_once_and_exported(tmp_path: Path, fer_csv: Path, validation: Split) -> None:
     location = str(tmp_path / "s.journal")
-    create("s", location, Plan("efficient", TrainConfig(model="random"), Budget(), trials=2))
-    study, _ = load("s", location)
+    create_study("s", location, Plan("efficient", TrainConfig(model="random"), Budget(), trials=2))
+    study, _ = open_study("s", location)
     for accuracy in (0.6, 0.5):
         trial = study.ask()
         for key, value in (("spec", to_json(SPEC)), ("parameters", 1), ("macs", 1), ("accuracy", accuracy)):

@@ -17,13 +17,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from trainer.commands.search import app
+from trainer.data.dataset import Dataset
 from trainer.data.split import Split
 from trainer.errors import TrainingError
 from trainer.networks.spec import to_json
 from trainer.networks.spec_cost import Budget
 from trainer.search.crew import run_workers
-from trainer.search.study import Outcome, Plan, create, load, outcomes
-from trainer.search.trial import Job, load_arrays, save_arrays
+from trainer.search.study import Outcome, Plan, bind, create_study, open_study, outcomes
+from trainer.search.trial import Job, load_arrays, parts_of, save_arrays
 from trainer.search.worker import Worker
 from trainer.training.config import TrainConfig
 
@@ -62,7 +63,7 @@ class Site:
         self.child = folder / "child.py"
         self.child.write_text(CHILD + script)
         self.news: list[str] = []
-        create("s", self.location, plan)
+        create_study("s", self.location, plan)
 
     def worker(self, stop: threading.Event, number: int = 0, timeout: float = 30) -> Worker:
         return Worker(
@@ -81,7 +82,7 @@ class Site:
         return self.outcomes()
 
     def outcomes(self) -> list[Outcome]:
-        return outcomes(load("s", self.location)[0])
+        return outcomes(open_study("s", self.location)[0])
 
 
 def test_a_segmentation_fault_fails_one_trial_alone(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_two_workers_share_a_study_and_sigterm_ends_both(tmp_path: Path, monkeyp
     monkeypatch.setattr("trainer.search.crew._COUNT_S", 0.2)
     hang = "if number > 3: time.sleep(60)\n"
     site = Site(tmp_path, hang + LEARN.replace("ACCURACY", "0.5"), Plan(**{**vars(PLAN), "trials": 9}))
-    study, plan = load("s", site.location)
+    study, plan = open_study("s", site.location)
     console = Console(file=(tmp_path / "shown").open("w"), force_terminal=True, width=120)
 
     def end() -> None:
@@ -182,7 +183,7 @@ def test_two_workers_share_a_study_and_sigterm_ends_both(tmp_path: Path, monkeyp
 
 def test_a_worker_that_fails_ends_the_others(tmp_path: Path) -> None:
     site = Site(tmp_path, "time.sleep(60)", PLAN)
-    study, plan = load("s", site.location)
+    study, plan = open_study("s", site.location)
 
     class Broken:
         def run(self) -> None:
@@ -201,15 +202,13 @@ def test_a_worker_that_fails_ends_the_others(tmp_path: Path) -> None:
 
 
 def test_a_trial_gets_its_share_of_images_or_its_folds(tmp_path: Path, training: Split, validation: Split) -> None:
-    from trainer.search.trial import _splits
-
     save_arrays(training, validation, tmp_path)
     kept, held = load_arrays(tmp_path)
     job = Job({}, str(tmp_path), "", share=0.5, folds=0, seed=3, threads=0)
-    ((part, scored),) = _splits(job, kept, held)
+    ((part, scored),) = parts_of(job, kept, held)
     assert len(part) == 112
     assert (scored.images == validation.images).all()
-    folds = _splits(Job(**{**vars(job), "folds": 4, "share": 1.0}), kept, held)
+    folds = parts_of(Job(**{**vars(job), "folds": 4, "share": 1.0}), kept, held)
     assert [(len(train), len(test)) for train, test in folds] == [(168, 56)] * 4
     tests = {image.tobytes() for _, test in folds for image in test.images}
     assert tests == {image.tobytes() for image in training.images}
@@ -249,7 +248,7 @@ def test_a_killed_worker_process_ends_its_training_and_another_process_takes_it_
     other = child = None
     try:
         assert "begins" in doomed.stdout.readline()
-        study, _ = load("real", str(storage))
+        study, _ = open_study("real", str(storage))
         begun = outcomes(study)[0]
         child = only_child(doomed.pid)
         # Its training must not be over before the other worker, who has to start first, has begun one. Before its exec
@@ -298,14 +297,10 @@ def only_child(pid: int) -> int:
 def test_a_study_is_not_run_on_other_data(
     searched: tuple[Path, list[str]], tmp_path: Path, training: Split, validation: Split
 ) -> None:
-    from trainer.commands.search import _save_arrays
-    from trainer.data.dataset import Dataset
-    from trainer.search.study import bind
-
     storage, command = searched
     data = Dataset({"Training": training, "PublicTest": validation})
-    bind(load("real", str(storage))[0], data.facts())
-    _save_arrays(data, tmp_path / "arrays", needs_public_test=True)
+    bind(open_study("real", str(storage))[0], data.facts)
+    save_arrays(training, validation, tmp_path / "arrays")
     other = tmp_path / "other.csv"
     pixels = " ".join(["9"] * 48 * 48)
     other.write_text(f"emotion,pixels,Usage\n0,{pixels},Training\n1,{pixels},PublicTest\n")

@@ -17,16 +17,18 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from faces.contract import to_input
 from trainer.commands.train import train
 from trainer.data.split import Split
-from trainer.ensemble.teacher import Teacher
 from trainer.errors import ConfigError, DataError, TrainerError, TrainingError
 from trainer.evaluation.metrics import score, softmax
 from trainer.provenance import git_state
-from trainer.run_directory import load_facts, load_run
-from trainer.training.batches import Feed, class_weights, make_targets
+from trainer.run_directory import load_facts
+from trainer.training.batches import Batches
+from trainer.training.callbacks import Stopped
+from trainer.training.checkpoint import load_run
 from trainer.training.config import TrainConfig, load_config
 from trainer.training.ema import Average
-from trainer.training.fit import Stopped, fit
+from trainer.training.fit import fit
 from trainer.training.optimizers import optimizer, schedule
+from trainer.training.targets import Teacher
 
 Trainer = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -127,7 +129,7 @@ def test_small_faces_first_and_whole_ones_last(
     model: list[str], quick_config: Path, training: Split, validation: Split, tmp_path: Path
 ) -> None:
     config = config_of(quick_config, *model, "epochs=3", "sides={1: 16, 2: 32, 3: 48}")
-    assert [Feed(training, config, epoch=epoch)[0][0].shape for epoch in range(3)] == [
+    assert [Batches(training, config, epoch=epoch)[0][0].shape for epoch in range(3)] == [
         (16, side, side, 1) for side in (16, 32, 48)
     ]
     heard: list[int] = []
@@ -235,32 +237,15 @@ def test_weights_of_another_model_are_refused(
 
 def test_a_feed_repeats_itself_and_changes_by_epoch(quick_config: Path, training: Split) -> None:
     config = config_of(quick_config, "batch_size=32", "augment.mixup=0.3")
-    first, second = Feed(training, config), Feed(training, config, epoch=1)
+    first, second = Batches(training, config), Batches(training, config, epoch=1)
     assert len(first) == 224 // 32
     assert (first[3][0] != second[3][0]).any()
     first.begin(1)
     for mine, resumed in zip(first[3], second[3], strict=True):
         np.testing.assert_array_equal(mine, resumed)
-    plain = Feed(training, config_of(quick_config, "batch_size=32"))
+    plain = Batches(training, config_of(quick_config, "batch_size=32"))
     labels = np.concatenate([plain[i][1].argmax(axis=1) for i in range(len(plain))])
     assert sorted(labels) == sorted(training.labels)
-
-
-def test_votes_are_mixed_into_the_targets_of_those_who_have_any(training: Split) -> None:
-    votes = np.zeros((224, 7), np.float32)
-    votes[0, [2, 5]] = 0.5
-    targets = make_targets(replace(training, votes=votes), 0.4)
-    np.testing.assert_allclose(targets[0], [0.6, 0, 0.2, 0, 0, 0.2, 0], atol=1e-6)
-    np.testing.assert_array_equal(targets[1:], np.eye(7)[training.labels[1:]])
-
-
-def test_class_weights_undo_the_frequencies_and_have_mean_one() -> None:
-    labels = np.array([0] * 6 + [1] * 3 + [3])
-    weights = class_weights(np.eye(7, dtype=np.float32)[labels])
-    assert weights[labels].mean() == pytest.approx(1)
-    assert weights[1] == pytest.approx(2 * weights[0])
-    assert weights[3] == pytest.approx(6 * weights[0])
-    assert weights[2] == 0
 
 
 def test_the_average_is_the_formula_and_includes_running_statistics() -> None:

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from trainer import run_directory
 from trainer.data.split import Split
 from trainer.errors import ConfigError, TrainingError
 from trainer.run_directory import load_facts
 from trainer.training import checkpoint
+from trainer.training.callbacks import Stopped
 from trainer.training.checkpoint import Checkpoint, Progress
 from trainer.training.config import load_config
-from trainer.training.fit import Stopped, fit
+from trainer.training.fit import fit
+from trainer.training.targets import Teacher
 
 Trainer = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -124,7 +127,8 @@ def test_a_finished_run_is_not_trained_further(
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
     before = {name: (run / name).read_bytes() for name in ("log.csv", "metrics.json")}
-    result = fit(load_config(quick_config, []), training, validation, run, {}, Console(quiet=True), resume=True)
+    facts = {"data": load_facts(trained_run)["data"]}
+    result = fit(load_config(quick_config, []), training, validation, run, facts, Console(quiet=True), resume=True)
     assert {name: (run / name).read_bytes() for name in before} == before
     assert result.metrics.to_json() == load_facts(trained_run)["PublicTest"]
 
@@ -166,14 +170,47 @@ def test_a_checkpoint_is_replaced_as_a_whole_and_a_broken_one_is_named(
 
 
 def test_claims(tmp_path: Path) -> None:
-    checkpoint.claim(tmp_path, resume=False, overwrite=False)
+    run_directory.claim(tmp_path, resume=False, overwrite=False)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "config.yaml").touch()
     with pytest.raises(TrainingError, match="holds a begun run"):
-        checkpoint.claim(tmp_path, resume=False, overwrite=False)
+        run_directory.claim(tmp_path, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match="exclude each other"):
-        checkpoint.claim(tmp_path, resume=True, overwrite=True)
-    checkpoint.claim(tmp_path, resume=True, overwrite=False)
-    checkpoint.claim(tmp_path, resume=False, overwrite=True)
-    checkpoint.clear(tmp_path)
+        run_directory.claim(tmp_path, resume=True, overwrite=True)
+    run_directory.claim(tmp_path, resume=True, overwrite=False)
+    run_directory.claim(tmp_path, resume=False, overwrite=True)
+    run_directory.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_an_earlier_release_began_goes_on(training: Split, validation: Split, tmp_path: Path) -> None:
+    # Written by release 0.1.0 after the first of two epochs: with a teacher, and small faces in the first.
+    run = tmp_path / "run"
+    shutil.copytree(Path(__file__).parent / "interrupted_run", run)
+    began = checkpoint.load(run / "checkpoint.npz")
+    assert began is not None
+    config = load_config(run / "config.yaml", [])
+    sources = [{"name": "dense", "sha256": "ab" * 32, "temperature": 2.0}]
+    teacher = Teacher(np.full((224, 7), 1 / 7, np.float32), {"sources": sources, "views": 2})
+    # Today's `train` says what the data are; the one that began the run had only the digest of its splits.
+    facts = {"data": {"sha256": "cd" * 32}}
+    heard: list[int] = []
+
+    def report(epoch: int, metrics: object) -> None:
+        heard.append(epoch)
+
+    console = Console(quiet=True)
+    with pytest.raises(ConfigError, match="teacher: not the one"):
+        fit(config, training, validation, run, facts, console, resume=True)
+    with pytest.raises(ConfigError, match="data: not the one"):
+        fit(config, training.take(np.arange(200)), validation, run, facts, console, resume=True, teacher=teacher)
+    (run / ".partial-1-checkpoint.npz").touch()
+    fit(config, training, validation, run, facts, console, resume=True, teacher=teacher, report=report)
+    assert heard == [2]
+    assert not list(run.glob(".partial-*"))
+    assert load_config(run / "config.yaml", []) == config
+    ended = checkpoint.load(run / "checkpoint.npz")
+    assert ended is not None
+    assert (ended.progress.epoch, ended.progress.steps) == (2, 2 * began.progress.steps)
+    assert ended.progress.identity == began.progress.identity
+    assert [row.split(",")[0] for row in (run / "log.csv").read_text().splitlines()] == ["epoch", "1", "2"]

@@ -1,4 +1,4 @@
-"""Write trained models as a version that TensorFlow Serving loads: the project's model contract."""
+"""One version of a model in the repository: written aside, asked once, numbered, and found again."""
 
 import json
 import os
@@ -11,9 +11,11 @@ import keras
 import numpy as np
 
 from faces.contract import SIDE
-from trainer.ensemble.combination import Combination, Member
+from trainer.ensemble.combination import Combination
 from trainer.errors import ExportError
 from trainer.export.model_card import model_card
+from trainer.files import write_json
+from trainer.networks.scores import Scorer
 
 # Largest difference of a score between Keras and the SavedModel.
 TOLERANCE = 1e-4
@@ -32,22 +34,21 @@ def require_tensorflow() -> None:
         )
 
 
-def export(
-    model: keras.Model | Combination,
+def write_version(
+    combination: Combination,
     name: str,
     repository: Path,
     facts: Mapping[str, Any],
     *,
     half: bool = False,
 ) -> Path:
-    """Write `model` as the next free version of `name`.
+    """Write trained networks as the next free version of `name`: a SavedModel of the project's model contract.
 
     The version is built in a hidden sibling directory and renamed, so that a server that watches the repository finds
     it whole or not at all.
 
     Args:
-        model: Keras model, faces -> logits; or several of them as a combination, which becomes one SavedModel with
-            weights, mirroring and temperature baked in.
+        combination: weights, views and temperature are baked in.
         name: model name, a directory of the repository.
         repository: the model repository.
         facts: what metrics.json and the model card report: config, metrics, data, versions (see `model_card`).
@@ -58,49 +59,60 @@ def export(
         `storage` (type of the kernels on disk), `bytes`, `largest_score_difference` from Keras.
 
     Raises:
-        ExportError: another backend than TensorFlow; or the SavedModel answers otherwise than the Keras models (by more
-            than 1e-4 of a score, 1e-2 with `half`), or the repository cannot be written.
+        ExportError: another backend than TensorFlow; the SavedModel answers otherwise than the combination (by more
+            than 1e-4 of a score, 1e-2 with `half`); or the repository cannot be written.
     """
     require_tensorflow()
+    # Not above: who asks for a backend first may have no TensorFlow.
     import tensorflow as tf
 
-    combination = model if isinstance(model, Combination) else Combination([Member(model)])
+    from trainer.evaluation.predictor import SavedModelPredictor
+    from trainer.export.graph import Servable, write_warmup
+
     home = repository / name
     partial = home / f".partial-{os.getpid()}"
     try:
         home.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(home)
-        return _write(combination, name, partial, facts, half)
+        Servable(combination, half=half).save(partial)
+        difference = _smoke_test(combination, SavedModelPredictor(partial).scores, half=half)
+        write_warmup(partial, name)
+        written = {
+            **facts,
+            "export": {
+                "storage": "float16" if half else "float32",
+                "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
+                "largest_score_difference": difference,
+            },
+        }
+        write_json(partial / "metrics.json", written)
+        return _publish(partial, name, written)
     except (OSError, tf.errors.OpError) as error:
         raise ExportError(f"{home}: cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(combination: Combination, name: str, partial: Path, facts: Mapping[str, Any], half: bool) -> Path:
-    from trainer.export.graph import Servable, write_warmup
+def _smoke_test(combination: Combination, score: Scorer, *, half: bool) -> float:
+    """The largest difference of a score of a few random faces, now that the model is on disk."""
+    faces = np.random.default_rng(0).uniform(-1, 1, (16, SIDE, SIDE, 1)).astype(np.float32)
+    worst = float(np.abs(score(faces) - combination.scores(faces)).max())
+    # Written so that NaN fails too.
+    if not worst < (TOLERANCE_HALF if half else TOLERANCE):
+        raise ExportError(f"the SavedModel's scores differ from the model's by {worst:.2g}; nothing was exported")
+    return worst
 
-    home = partial.parent
-    Servable(combination, half=half).save(partial)
-    difference = _check(combination, partial, TOLERANCE_HALF if half else TOLERANCE)
-    write_warmup(partial, name)
-    facts = {
-        **facts,
-        "export": {
-            "storage": "float16" if half else "float32",
-            "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
-            "largest_score_difference": difference,
-        },
-    }
-    (partial / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+def _publish(partial: Path, name: str, facts: Mapping[str, Any]) -> Path:
     while True:
-        version = next_version(home)
+        version = next_version(partial.parent)
         (partial / "README.md").write_text(model_card(name, version, facts), encoding="utf-8")
+        final = partial.with_name(str(version))
         try:
             # Fails rather than replaces where another export took the number in the meantime.
-            return partial.rename(home / str(version))
+            return partial.rename(final)
         except OSError:
-            if not (home / str(version)).exists():
+            if not final.exists():
                 raise
 
 
@@ -115,7 +127,7 @@ def _remove_abandoned(home: Path) -> None:
             continue
 
 
-def exported(facts: Mapping[str, Any], home: Path) -> Path | None:
+def find_version(facts: Mapping[str, Any], home: Path) -> Path | None:
     """The version in a model's directory that was exported with just these facts; None if there is none."""
     written = json.loads(json.dumps(facts))
     for file in sorted(home.glob("*/metrics.json")):
@@ -128,15 +140,3 @@ def exported(facts: Mapping[str, Any], home: Path) -> Path | None:
 def next_version(home: Path) -> int:
     """One more than the largest version in a model's directory; versions only grow. 1 for an empty one."""
     return 1 + max((int(child.name) for child in home.iterdir() if child.name.isdecimal()), default=0)
-
-
-def _check(combination: Combination, directory: Path, tolerance: float) -> float:
-    import tensorflow as tf
-
-    faces = np.random.default_rng(0).uniform(-1, 1, (16, SIDE, SIDE, 1)).astype(np.float32)
-    signature = tf.saved_model.load(str(directory)).signatures["serving_default"]
-    served = signature(faces=tf.constant(faces))["scores"].numpy()
-    worst = float(np.abs(served - combination.scores(faces)).max())
-    if not worst < tolerance:
-        raise ExportError(f"the SavedModel's scores differ from the model's by {worst:.2g}; nothing was exported")
-    return worst

@@ -12,7 +12,8 @@ from trainer.data.split import Split
 from trainer.errors import TrainerError
 from trainer.evaluation.measured_cost import GraphCost, Latency, graph_cost, latency
 from trainer.evaluation.metrics import Metrics, Paired, Reliability, accuracy_interval, mcnemar, reliability, score
-from trainer.evaluation.predictor import Predictor, SavedModelPredictor, ServerPredictor, open_predictor
+from trainer.evaluation.predictor import SavedModelPredictor, ServerPredictor, open_predictor
+from trainer.networks.scores import FLIPPED, PLAIN, Scorer, over_views
 
 CHUNK = 1024
 SIGNIFICANCE = 0.05
@@ -20,41 +21,35 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class Agreement:
-    """Accuracy against FER+'s majority: the class that more than half of a face's annotators chose.
+    """Accuracy against FER+'s majority: the class that more than half of a face's annotators chose."""
 
-    Attributes:
-        count: faces with such a class; the others are left out.
-        accuracy: share of them whose top class it is.
-        interval: 95 % bootstrap interval of `accuracy`.
-    """
-
+    # Faces with such a class; the others are left out.
     count: int
+    # Share of them whose top class it is.
     accuracy: float
+    # 95 % bootstrap interval of it.
     interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model on one split.
+    """One model on one split."""
 
-    Attributes:
-        source: what the user called the model.
-        version: the version that a server answered with; None for a SavedModel.
-        interval: 95 % bootstrap interval of the accuracy.
-        majority: against FER+ majority labels; None without votes.
-        cost: None for a server, which does not show its graph. Of one pass: flip averaging takes two.
-        latency: of one pass.
-        correct: bool [N], whether each face's top class is its label.
-    """
-
+    # What the user called the model.
     source: str
+    # The version that a server answered with; None for a SavedModel.
     version: int | None
     metrics: Metrics
+    # 95 % bootstrap interval of the accuracy.
     interval: tuple[float, float]
     reliability: Reliability
+    # Against FER+ majority labels; None without votes.
     majority: Agreement | None
+    # None for a server, which does not show its graph. Of one pass: flip averaging takes two.
     cost: GraphCost | None
+    # Of one pass.
     latency: Latency
+    # bool [N], whether each face's top class is its label.
     correct: NDArray[np.bool_]
 
     def to_json(self) -> dict[str, Any]:
@@ -79,20 +74,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Report:
-    """What one call of `evaluate` found.
+    """What one call of `measure` found."""
 
-    Attributes:
-        split: the split's name.
-        flip: whether scores are the mean over each face and its mirror image.
-        evaluations: one model, or A and B.
-        paired: A against B; None for one model.
-        data: the data set's facts, as `trainer.data.dataset.Dataset.facts` gives them.
-    """
-
+    # The split's name.
     split: str
+    # Whether scores are the mean over each face and its mirror image.
     flip: bool
+    # One model, or A and B.
     evaluations: tuple[Evaluation, ...]
+    # A against B; None for one model.
     paired: Paired | None
+    # `trainer.data.dataset.Dataset.facts`.
     data: dict[str, Any]
 
     @property
@@ -114,7 +106,7 @@ class Report:
         }
 
 
-def evaluate(
+def measure(
     sources: Sequence[str],
     split: Split,
     name: str,
@@ -140,21 +132,15 @@ def evaluate(
     """
     if not len(split):
         raise TrainerError(f"{name} has no images to evaluate on")
-    evaluations = tuple(_evaluate(source, split, flip, runs, tell) for source in sources)
+    evaluations = tuple(_measure(source, split, flip, runs, tell) for source in sources)
     paired = mcnemar(evaluations[0].correct, evaluations[1].correct) if len(evaluations) == 2 else None
     return Report(name, flip, evaluations, paired, data or {})
 
 
-def predict(predictor: Predictor, images: NDArray[np.uint8], *, flip: bool = False) -> NDArray[np.float32]:
+def predict(score: Scorer, images: NDArray[np.uint8], *, flip: bool = False) -> NDArray[np.float32]:
     """Scores float32 [N, 7] of images uint8 [N, 48, 48]; with `flip`, the mean over each and its mirror image."""
-    parts = []
-    for start in range(0, len(images), CHUNK):
-        faces = to_input(images[start : start + CHUNK])
-        scores = predictor.scores(faces)
-        if flip:
-            scores = np.float32(0.5) * (scores + predictor.scores(np.ascontiguousarray(faces[:, :, ::-1])))
-        parts.append(scores)
-    return np.concatenate(parts)
+    chunks = (to_input(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
+    return np.concatenate([over_views(score, faces, FLIPPED if flip else PLAIN) for faces in chunks])
 
 
 def verdict(paired: Paired, a: str, b: str) -> str:
@@ -174,14 +160,14 @@ def verdict(paired: Paired, a: str, b: str) -> str:
     )
 
 
-def _evaluate(source: str, split: Split, flip: bool, runs: int, tell: Callable[[str], None]) -> Evaluation:
+def _measure(source: str, split: Split, flip: bool, runs: int, tell: Callable[[str], None]) -> Evaluation:
     tell(f"opening {source}")
     predictor = open_predictor(source)
     try:
         tell(f"{source}: {len(split):,} images")
-        scores = predict(predictor, split.images, flip=flip)
+        scores = predict(predictor.scores, split.images, flip=flip)
         tell(f"{source}: latency")
-        times = latency(predictor, runs=runs)
+        times = latency(predictor.scores, runs=runs)
         cost = graph_cost(predictor) if isinstance(predictor, SavedModelPredictor) else None
     finally:
         predictor.close()

@@ -22,10 +22,12 @@ from trainer.data.split import Split
 from trainer.ensemble.combination import Combination, Member
 from trainer.errors import ExportError, TrainingError
 from trainer.evaluation.metrics import score
-from trainer.export.export import export, next_version
 from trainer.export.model_card import model_card
+from trainer.export.version import next_version, write_version
 from trainer.networks.networks import build
-from trainer.run_directory import load_facts, load_run
+from trainer.networks.scores import FLIPPED, PLAIN
+from trainer.run_directory import load_facts
+from trainer.training.checkpoint import load_run
 
 Signature = Callable[..., dict[str, Any]]
 
@@ -67,13 +69,13 @@ def some_faces() -> np.ndarray:
 @pytest.fixture(scope="module")
 def combination() -> Combination:
     first, second = random_model(1, (8, 16)), random_model(2, (8, 8, 16))
-    return Combination([Member(first, 0.7), Member(second, 0.3, flip=True)], temperature=1.7)
+    return Combination([Member(first, 0.7), Member(second, 0.3, views=FLIPPED)], temperature=1.7)
 
 
 @pytest.fixture(scope="module")
 def version(combination: Combination, validation: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("repository")
-    return export(combination, "both", repository, facts_of(combination, validation))
+    return write_version(combination, "both", repository, facts_of(combination, validation))
 
 
 @pytest.fixture(scope="module")
@@ -141,15 +143,15 @@ def test_an_ensembles_heatmap_is_the_weighted_mean_of_its_members(
     np.testing.assert_allclose(answer["heatmap"], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_heatmap_lies_upright_on_the_face(flip: bool, validation: Split, tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [PLAIN, FLIPPED])
+def test_a_heatmap_lies_upright_on_the_face(views: tuple[str, ...], validation: Split, tmp_path: Path) -> None:
     # A network that sees nothing but how bright the face is can be explained by nothing but its bright pixels.
     face = keras.layers.Input((48, 48, 1))
     bright = keras.layers.ReLU(name="cam")(face)
     pooled = keras.layers.GlobalAveragePooling2D()(bright)
     model = keras.Model(face, keras.layers.Dense(len(CLASSES), kernel_initializer="ones")(pooled))
-    combination = Combination([Member(model, flip=flip)])
-    version = export(combination, "bright", tmp_path, facts_of(combination, validation))
+    combination = Combination([Member(model, views=views)])
+    version = write_version(combination, "bright", tmp_path, facts_of(combination, validation))
     faces = to_input(validation.images[:7])
     heat = tf.saved_model.load(str(version)).signatures["explain"](faces=tf.constant(faces))["heatmap"].numpy()
     expected = np.maximum(faces[..., 0], 0)
@@ -160,7 +162,7 @@ def test_half_precision_halves_the_weights_and_keeps_the_scores(
     version: Path, combination: Combination, validation: Split, some_faces: np.ndarray, tmp_path: Path
 ) -> None:
     facts = facts_of(combination, validation)
-    half = export(combination, "both", tmp_path, facts, half=True)
+    half = write_version(combination, "both", tmp_path, facts, half=True)
     sizes = [(path / "variables" / "variables.data-00000-of-00001").stat().st_size for path in (version, half)]
     assert sizes[1] < 0.7 * sizes[0]
     loaded = tf.saved_model.load(str(half))
@@ -191,7 +193,7 @@ def test_versions_only_grow_and_nothing_half_done_stays(
     home = version.parent
     (home / "7").mkdir()
     one = Combination(combination.members[:1])
-    assert export(one, "both", home.parent, facts_of(one, validation)) == home / "8"
+    assert write_version(one, "both", home.parent, facts_of(one, validation)) == home / "8"
     assert next_version(home) == 9
     assert sorted(child.name for child in home.iterdir()) == ["1", "7", "8"]
 
@@ -202,14 +204,14 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("trainer.export.graph.write_warmup", fail)
     with pytest.raises(ExportError, match="disk full"):
-        export(random_model(1, (8,)), "broken", tmp_path, {})
+        write_version(Combination([Member(random_model(1, (8,)))]), "broken", tmp_path, {})
     assert list((tmp_path / "broken").iterdir()) == []
 
 
 def test_another_backend_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ExportError, match="Keras on torch; set KERAS_BACKEND=tensorflow"):
-        export(random_model(1, (8,)), "any", tmp_path, {})
+        write_version(Combination([Member(random_model(1, (8,)))]), "any", tmp_path, {})
     assert not (tmp_path / "any").exists()
 
 
@@ -220,7 +222,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next(
     gone.wait()
     for owner in (gone.pid, os.getppid()):
         (tmp_path / "any" / f".partial-{owner}").mkdir(parents=True)
-    export(combination, "any", tmp_path, facts_of(combination, validation))
+    write_version(combination, "any", tmp_path, facts_of(combination, validation))
     # The parent runs: it may be writing.
     assert {path.name for path in (tmp_path / "any").iterdir()} == {"1", f".partial-{os.getppid()}"}
 
@@ -228,7 +230,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next(
 def test_an_unwritable_repository_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ExportError, match=f"{tmp_path}/file/any: cannot be written: .*Not a directory"):
-        export(random_model(1, (8,)), "any", tmp_path / "file", {})
+        write_version(Combination([Member(random_model(1, (8,)))]), "any", tmp_path / "file", {})
 
 
 def test_a_card_says_what_was_left_out_and_who_is_a_member(combination: Combination, validation: Split) -> None:
@@ -287,13 +289,13 @@ def test_flip_and_calibration_are_measured_on_what_is_exported(
         run_command(trained_run, "--flip", "--repository", tmp_path)
     version = run_command(trained_run, "--flip", "--calibrate", "--data", fer_csv, "--repository", tmp_path)
     written = json.loads((version / "metrics.json").read_text())
-    assert written["flip"] is True
+    assert written["views"] == ["plain", "mirrored"]
     assert written["temperature"] != 1
     assert "leaves the top class" in (version / "README.md").read_text()
     faces = to_input(validation.images)
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
     scores = served(faces=tf.constant(faces))["scores"].numpy()
-    plain = Member(load_run(trained_run), flip=True).scores(faces)
+    plain = Combination([Member(load_run(trained_run), views=FLIPPED)]).scores(faces)
     # Rounding may turn a near-tie over, and with it one of the 70 faces.
     second, first = np.sort(plain, axis=1)[:, -2:].T
     clear = first - second > 1e-4
