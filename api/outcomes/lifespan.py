@@ -32,8 +32,8 @@ async def open_outcomes(settings: Settings, metrics: Metrics) -> AsyncIterator[O
     try:
         yield outcomes
     finally:
-        # Each of them talks to the database, which may have gone silent.
-        pruning.cancel()
+        # Each of them talks to the database, which may have gone silent. To cancel one that waits for it would leave a
+        # connection whose thread outlives the event loop.
         outcomes.stop()
         for _ in range(2):
             _, late = await asyncio.wait([writing, pruning], timeout=CLOSE_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from api.errors import OutcomesUnavailable
@@ -19,8 +20,8 @@ async def prune(store: OutcomeStore, days: int) -> int:
 
 
 async def keep_pruning(outcomes: OutcomeWriter) -> None:
-    """Prune at once and every hour, until cancelled."""
-    while True:
+    """Prune at once and every hour, until the writer is told to stop."""
+    while not outcomes.stopping.is_set():
         try:
             await outcomes.ready()
             deleted = await prune(outcomes.store, outcomes.settings.retention_days)
@@ -28,5 +29,8 @@ async def keep_pruning(outcomes: OutcomeWriter) -> None:
             outcomes.metrics.retention_last_success.set_to_current_time()
             logger.info("%d predictions were past the retention time", deleted)
         except (OutcomesUnavailable, *DATABASE_ERRORS) as error:
-            logger.warning("retention has to wait, because the database fails: %s", type(error).__name__)
-        await asyncio.sleep(_EVERY_S)
+            if not outcomes.stopping.is_set():
+                logger.warning("retention has to wait, because the database fails: %s", type(error).__name__)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_EVERY_S):
+                await outcomes.stopping.wait()

@@ -57,7 +57,8 @@ class OutcomeWriter:
         self._due.set()
         # Set after the present attempt, and replaced by a new one.
         self._attempted = asyncio.Event()
-        self._stopping = asyncio.Event()
+        # Set by stop(), for run() and for whoever else works for these outcomes.
+        self.stopping = asyncio.Event()
 
     def register_split(self, experiment: Experiment) -> None:
         """Take note of how an experiment divides its traffic; it is written at the next flush. Never raises.
@@ -111,7 +112,7 @@ class OutcomeWriter:
         while not (last and (self._failures or not self.unwritten)):
             await self._pause()
             # Read before the attempt, so that there is one after stop().
-            last = self._stopping.is_set()
+            last = self.stopping.is_set()
             self._due.clear()
             await self._attempt()
             self._attempted.set()
@@ -119,7 +120,7 @@ class OutcomeWriter:
 
     def stop(self) -> None:
         """Make run() write what is left and end."""
-        self._stopping.set()
+        self.stopping.set()
         self._due.set()
 
     def give_up(self) -> None:
@@ -137,20 +138,20 @@ class OutcomeWriter:
 
     async def _until(self, done: Callable[[], bool]) -> None:
         while not done():
-            if self._failures or self._stopping.is_set():
+            if self._failures or self.stopping.is_set():
                 raise OutcomesUnavailable("Outcomes cannot be stored at the moment.")
             self._due.set()
             await self._attempted.wait()
 
     async def _pause(self) -> None:
         """Wait until it is time for the next attempt."""
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             return
         event, seconds = self._due, self.settings.outcome_flush_s
         if self._failures:
-            event, seconds = self._stopping, retry_s(self._failures)
+            event, seconds = self.stopping, retry_s(self._failures)
         elif self._rows >= _BATCH_ROWS:
-            event, seconds = self._stopping, _PAUSE_S
+            event, seconds = self.stopping, _PAUSE_S
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()

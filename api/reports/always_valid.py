@@ -5,13 +5,11 @@ Formulas and sources: docs/experiments.md.
 """
 
 from collections.abc import Sequence
-from math import exp, log, sqrt
+from math import exp, lgamma, log, sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import gammaln, logsumexp
-from scipy.stats import norm
 
 from api.reports.proportions import Interval, Proportion
 
@@ -74,13 +72,15 @@ def sample_size(control: float, effect: float, *, ratio: float, power: float, al
         ratio: The control's observations for each of the treatment's.
     """
     treated = control + effect
-    quantile = float(norm.ppf(power))
-
-    def excess(log_variance: float) -> float:
-        variance = exp(log_variance)
-        return boundary(variance, alpha) + quantile * sqrt(variance) - abs(effect)
-
-    variance = exp(brentq(excess, log(1e-14), log(1.0)))
+    quantile = NormalDist().inv_cdf(power)
+    # What is needed to be found grows with the variance: bisection, to the last digits of a float.
+    low, high = log(1e-14), 0.0
+    for _ in range(60):
+        variance = exp((low + high) / 2)
+        if boundary(variance, alpha) + quantile * sqrt(variance) < abs(effect):
+            low = log(variance)
+        else:
+            high = log(variance)
     return (treated * (1 - treated) + control * (1 - control) / ratio) / variance
 
 
@@ -102,7 +102,7 @@ def split_log_ratio(observed: NDArray[np.float64], expected: NDArray[np.float64]
         expected: Their shares, which are positive and add up to 1.
     """
     losses = observed * log(1 - LOSS) - observed.sum() * np.log(1 - LOSS * expected)
-    one_loses = logsumexp(losses) - log(len(losses))
+    one_loses = np.logaddexp.reduce(losses) - log(len(losses))
     anything = _dirichlet(observed, expected, PRIOR_OBSERVATIONS)
     return float(np.logaddexp(log(LOSS_WEIGHT) + one_loses, log(1 - LOSS_WEIGHT) + anything))
 
@@ -118,9 +118,9 @@ def _dirichlet(observed: NDArray[np.float64], expected: NDArray[np.float64], wei
     """Log of the Bayes factor of a Dirichlet prior of that weight around the expected shares to these themselves."""
     prior = weight * expected
     return float(
-        gammaln(weight)
-        - gammaln(weight + observed.sum())
-        + (gammaln(prior + observed) - gammaln(prior)).sum()
+        lgamma(weight)
+        - lgamma(weight + observed.sum())
+        + sum(lgamma(before + units) - lgamma(before) for before, units in zip(prior, observed, strict=True))
         - (observed * np.log(expected)).sum()
     )
 

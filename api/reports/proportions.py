@@ -5,10 +5,9 @@ sources: docs/experiments.md.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import erfc, sqrt
+from statistics import NormalDist
 from typing import NamedTuple
-
-from scipy.stats import norm
 
 
 class Interval(NamedTuple):
@@ -57,7 +56,7 @@ class Proportion:
 
 def wilson(rate: float, n: float, confidence: float = 0.95) -> Interval:
     """Score interval of a proportion, n > 0 (Wilson 1927)."""
-    z = float(norm.isf((1 - confidence) / 2))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     # Rounding must not push an end past the rate where they coincide, at 0 and 1.
@@ -80,4 +79,4 @@ def two_proportion_p(rate: float, n: float, control: float, control_n: float) ->
     variance = pooled * (1 - pooled) * (1 / n + 1 / control_n)
     if variance == 0:
         return 1.0
-    return float(2 * norm.sf(abs(rate - control) / sqrt(variance)))
+    return erfc(abs(rate - control) / sqrt(2 * variance))

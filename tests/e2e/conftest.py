@@ -105,8 +105,8 @@ def make_tree(folder: Path) -> Path:
     for name in USED:
         (folder / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "serving", folder / "serving", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts" / "serve.py", folder / "scripts")
+    # Copies, because it takes the folder above its own for the repository.
+    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 

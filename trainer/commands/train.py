@@ -55,23 +55,24 @@ def train(
 
     KERAS_BACKEND=torch in the environment trains with PyTorch, faster on most processors.
     """
-    from trainer.ensemble.teacher import consult, identify, parse_source
-    from trainer.networks.networks import build
-    from trainer.training.fit import fit
-
     # Whatever can be refused is refused before the minutes that data and teacher take.
     settings = load_config(config or published(name), list(overrides or []))
-    teachers = [parse_source(text) for text in teacher or []]
-    for source in teachers:
-        identify(source.path)
     if settings.ferplus and votes is None:
         raise ConfigError(
             f"ferplus: {settings.ferplus:g} of the targets are FER+ votes; give --votes fer2013new.csv, or do without"
             " them: --set ferplus=0"
         )
-    build(settings.model, settings.model_args)
     directory = out or Path("runs") / name
     claim(directory, resume=resume, overwrite=overwrite)
+
+    from trainer.ensemble.teacher import consult, identify, parse_source
+    from trainer.networks.networks import build
+    from trainer.training.fit import fit
+
+    build(settings.model, settings.model_args)
+    teachers = [parse_source(text) for text in teacher or []]
+    for source in teachers:
+        identify(source.path)
     classes = parse_map(class_map)
     console = Console()
     dataset = load(data, classes=classes, votes=votes)

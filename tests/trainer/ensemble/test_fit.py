@@ -168,6 +168,20 @@ def test_an_ensemble_is_read_back_from_anywhere(
         command(export_command, runs[0].parent / "mixed", "--calibrate", "--data", fer_csv)
 
 
+def test_an_ensemble_that_only_says_whether_it_flips_has_two_views(
+    runs: list[Path], fer_csv: Path, tmp_path: Path
+) -> None:
+    command(ensemble_command, *runs, "--data", fer_csv, "--method", "soft", "--out", tmp_path)
+    path = tmp_path / "ensemble.json"
+    facts = json.loads(path.read_text())
+    assert facts.pop("views") == ["plain"]
+    # As release 0.1.0 wrote it.
+    path.write_text(json.dumps({**facts, "flip": True}))
+    combination, read = load_ensemble(tmp_path)
+    assert {member.views for member in combination.members} == {("plain", "mirrored")}
+    assert "flip" not in read
+
+
 def test_mistakes_are_named(runs: list[Path], fer_csv: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="two or more runs, each named once"):
         command(ensemble_command, runs[0], runs[0], "--data", fer_csv)
