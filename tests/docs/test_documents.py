@@ -125,7 +125,7 @@ def _default(name: str) -> str:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_setting_that_is_named_exists(name: str) -> None:
-    named = set(re.findall(r"EMOTION_[A-Z_]+", read(name)))
+    named = set(re.findall(r"EMOTION_[A-Z0-9_]+", read(name)))
     assert named - {f"EMOTION_{field.upper()}" for field in Settings.model_fields} == set()
 
 

@@ -60,7 +60,8 @@ def test_every_problem_is_documented(document: dict, path: str, method: str, sta
 
 def test_parameters_are_documented(document: dict) -> None:
     parameters = {item["name"]: item for item in document["paths"]["/v1/predict"]["post"]["parameters"]}
-    assert set(parameters) == {"model", "version", "label", "max_faces", "min_face", "crop", "X-Variant"}
+    names = {"model", "version", "label", "max_faces", "min_face", "crop", "detector", "align", "rotate", "X-Variant"}
+    assert set(parameters) == names
     assert all(item["description"] for item in parameters.values())
 
 

@@ -29,7 +29,7 @@ async def test_multipart_with_two_faces(client: httpx.AsyncClient, two_faces: by
     response = await client.post("/predict", files={"file": ("photo.txt", two_faces, "text/plain")})
     assert response.status_code == 200, response.text
     body = response.json()
-    assert set(body) == {"id", "experiment", "variant", "fallback", "image", "model", "faces", "timing_ms"}
+    assert set(body) == {"id", "experiment", "variant", "fallback", "image", "model", "detection", "faces", "timing_ms"}
     assert (body["experiment"], body["variant"], body["fallback"]) == (None, None, False)
     assert body["id"]
     assert body["image"] == {"width": 1024, "height": 600}
@@ -37,7 +37,7 @@ async def test_multipart_with_two_faces(client: httpx.AsyncClient, two_faces: by
     assert len(body["faces"]) == 2
     areas = []
     for face in body["faces"]:
-        assert set(face) == {"box", "emotion", "confidence", "probabilities"}
+        assert set(face) == {"box", "score", "roll", "landmarks", "emotion", "confidence", "probabilities"}
         assert set(face["box"]) == {"x", "y", "width", "height"}
         assert list(face["probabilities"]) == classes
         assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
