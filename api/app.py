@@ -65,6 +65,7 @@ def create_app(settings: Settings, detectors: Detectors | None = None, drain: Dr
         Aligner(),
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
+        side=settings.detect_side_max,
     )
     app = FastAPI(
         title="emotion-serving",

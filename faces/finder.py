@@ -1,19 +1,20 @@
 """From bytes to faces: what one worker thread does with one image."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.align import Aligner, Points
-from faces.contract import to_input
+from faces.contract import SIDE, to_input
 from faces.crop import crop_faces, to_face
-from faces.decode import Grey, decode
+from faces.decode import Grey, Photo, read
 from faces.detect import Detection, FaceDetector, Search
 from faces.detect.turned import best_turned
-from faces.errors import DetectorFailed
+from faces.errors import DetectorFailed, FaceError
 from faces.geometry import Box
 
 
@@ -33,10 +34,30 @@ class FaceOptions:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A photo, upright."""
+    """A photo, upright, as far as it has been decoded."""
 
+    photo: Photo
+    # The picture is at 1 / scale of the photo's size.
+    scale: int
     grey: Grey
     decode_ms: float
+
+    def closer(self, faces: Sequence[Detection]) -> "Decoded":
+        """Decoded once more where a face is smaller than what a network reads, and the photo has more of it.
+
+        Args:
+            faces: in pixels of the picture.
+        """
+        smallest = min((face.square.side for face in faces), default=SIDE)
+        if self.scale == 1 or smallest >= SIDE:
+            return self
+        return _decode(self.photo, self.photo.scale(ceil(max(self.grey.shape) * SIDE / smallest)))
+
+
+def _decode(photo: Photo, scale: int) -> Decoded:
+    start = perf_counter()
+    grey = photo.decode(scale)
+    return Decoded(photo, scale, grey, (perf_counter() - start) * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +97,16 @@ class FaceFinder:
     aligner: Aligner
     max_bytes: int
     max_pixels: int
+    # Longer side, pixels, that a large photo keeps when it is decoded: the most that a detector searches.
+    side: int
 
     def decode(self, content: bytes) -> Decoded:
         """
         Raises:
             ImageError, OutOfMemory: as faces.decode.decode() does.
         """
-        start = perf_counter()
-        grey = decode(content, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
-        return Decoded(grey, (perf_counter() - start) * 1000)
+        photo = read(content, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+        return _decode(photo, photo.scale(self.side))
 
     def find(self, decoded: Decoded, options: FaceOptions) -> FoundFaces:
         """
@@ -92,34 +114,62 @@ class FaceFinder:
             DetectorFailed: from whatever the detector raised.
         """
         start = perf_counter()
-        grey = decoded.grey
-        height, width = grey.shape
+        photo, decode_ms = decoded.photo, decoded.decode_ms
         try:
             if options.detector is None:
-                faces = [Face(Box(0, 0, width, height), None, None, None)]
-                tensor, search = to_input(to_face(grey)[None]), None
+                faces = [Face(Box(0, 0, photo.width, photo.height), None, None, None)]
+                tensor, search = to_input(to_face(decoded.grey)[None]), None
             else:
-                search = self._search(grey, self.detectors[options.detector], options)
+                search = self._search(decoded, self.detectors[options.detector], options)
                 found = search.faces[: options.max_faces]
-                faces, tensor = self._look(grey, found, align=options.align)
+                closer = decoded.closer([_scaled(face, 1 / decoded.scale) for face in found])
+                if closer is not decoded:
+                    decode_ms += closer.decode_ms
+                faces, tensor = self._look(closer, found, align=options.align)
+        except FaceError:
+            raise
         except Exception as error:
             raise DetectorFailed() from error
-        return FoundFaces(width, height, faces, tensor, search, decoded.decode_ms, (perf_counter() - start) * 1000)
+        detect_ms = (perf_counter() - start) * 1000 - (decode_ms - decoded.decode_ms)
+        return FoundFaces(photo.width, photo.height, faces, tensor, search, decode_ms, detect_ms)
 
-    def _search(self, grey: Grey, detector: FaceDetector, options: FaceOptions) -> Search:
-        search = detector.detect(grey, options.min_face)
-        if search.faces or not options.rotate:
-            return search
-        return replace(search, faces=best_turned(detector, grey, options.min_face))
+    def _search(self, decoded: Decoded, detector: FaceDetector, options: FaceOptions) -> Search:
+        """In pixels of the photo."""
+        scale, min_face = decoded.scale, options.min_face
+        smallest = None if min_face is None else max(1, min_face // scale)
+        search = detector.detect(decoded.grey, smallest)
+        found = search.faces
+        if not found and options.rotate:
+            found = best_turned(detector, decoded.grey, smallest)
+        faces = [_scaled(face, scale) for face in found]
+        return replace(
+            search,
+            faces=[face for face in faces if face.box.width >= (min_face or 0)] if scale > 1 else faces,
+            min_face=max(search.min_face * scale, min_face or 0),
+        )
 
-    def _look(self, grey: Grey, found: list[Detection], *, align: bool) -> tuple[list[Face], NDArray[np.float32]]:
-        height, width = grey.shape
-        boxes = [face.box.within(width, height) for face in found]
-        if not align:
-            faces = [Face(box, face.score, None, None) for box, face in zip(boxes, found, strict=True)]
-            return faces, crop_faces(grey, [face.square for face in found])
-        looks = self.aligner.align(grey, found)
+    def _look(
+        self, decoded: Decoded, found: list[Detection], *, align: bool
+    ) -> tuple[list[Face], NDArray[np.float32]]:
+        scale, photo = decoded.scale, decoded.photo
+        near = [_scaled(face, 1 / scale) for face in found]
+        looks = self.aligner.align(decoded.grey, near) if align else []
+        tensor = crop_faces(decoded.grey, [one.square for one in (looks or near)])
+        # The middle of a pixel of the picture is that of `scale` of the photo's.
+        shift = (scale - 1) / 2
+        seen = [(look.roll, look.points * np.float32(scale) + np.float32(shift)) for look in looks]
         faces = [
-            Face(box, face.score, look.roll, look.points) for box, face, look in zip(boxes, found, looks, strict=True)
+            Face(face.box.within(photo.width, photo.height), face.score, roll, points)
+            for face, (roll, points) in zip(found, seen or [(None, None)] * len(found), strict=True)
         ]
-        return faces, crop_faces(grey, [look.square for look in looks])
+        return faces, tensor
+
+
+def _scaled(face: Detection, factor: float) -> Detection:
+    if factor == 1:
+        return face
+    box, square = face.box, face.square
+    sides = (round(side * factor) for side in (box.x, box.y, box.width, box.height))
+    return Detection(
+        Box(*sides), face.score, replace(square, x=square.x * factor, y=square.y * factor, side=square.side * factor)
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from PIL import Image
 
 from faces.contract import CLASSES
 from faces.crop import to_face
-from faces.decode import upright_grey
+from faces.decode import Grey, decode
+from faces.decode.pixels import flatten
+from faces.errors import UnsupportedFormat
 from trainer.data.split import SPLITS, Split, divide
 from trainer.errors import DataError
 from trainer.files import reason
@@ -61,11 +64,19 @@ def read_folder(root: Path, classes: Mapping[str, str]) -> tuple[dict[str, Split
 
 def _face(path: Path, content: bytes) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            return to_face(np.asarray(upright_grey(image)))
+        return to_face(_decode(content))
     except Exception as error:
         # Damaged files make decoders fail in many ways, struct.error and SyntaxError among them.
         raise DataError(path, f"is not a readable image ({', '.join(FORMATS)})") from error
+
+
+def _decode(content: bytes) -> Grey:
+    try:
+        return decode(content, max_bytes=len(content), max_pixels=sys.maxsize)
+    except UnsupportedFormat:
+        # Formats of laboratories, which no gateway is sent.
+        with Image.open(io.BytesIO(content), formats=("TIFF", "PPM")) as image:
+            return flatten(image)
 
 
 def _split_of(image: NDArray[np.uint8]) -> str:
