@@ -148,19 +148,19 @@ class FaceFinder:
             min_face=max(search.min_face * scale, min_face or 0),
         )
 
-    def _look(
-        self, decoded: Decoded, found: list[Detection], *, align: bool
-    ) -> tuple[list[Face], NDArray[np.float32]]:
+    def _look(self, decoded: Decoded, found: list[Detection], *, align: bool) -> tuple[list[Face], NDArray[np.float32]]:
         scale, photo = decoded.scale, decoded.photo
         near = [_scaled(face, 1 / scale) for face in found]
         looks = self.aligner.align(decoded.grey, near) if align else []
         tensor = crop_faces(decoded.grey, [one.square for one in (looks or near)])
         # The middle of a pixel of the picture is that of `scale` of the photo's.
         shift = (scale - 1) / 2
-        seen = [(look.roll, look.points * np.float32(scale) + np.float32(shift)) for look in looks]
+        seen: list[tuple[float | None, Points | None]] = [(None, None)] * len(found)
+        if looks:
+            seen = [(look.roll, look.points * np.float32(scale) + np.float32(shift)) for look in looks]
         faces = [
             Face(face.box.within(photo.width, photo.height), face.score, roll, points)
-            for face, (roll, points) in zip(found, seen or [(None, None)] * len(found), strict=True)
+            for face, (roll, points) in zip(found, seen, strict=True)
         ]
         return faces, tensor
 

@@ -15,16 +15,19 @@ from api.workers import CpuPool
 
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
-# The content decides what an image is; these only say that the body is one, under the names that clients use.
+# The content decides what an image is; any name of one will do, and none, too. These are told to readers.
 RAW = (
     "image/jpeg",
-    "image/jpg",
     "image/png",
     "image/webp",
+    "image/avif",
+    "image/gif",
     "image/bmp",
-    "image/x-ms-bmp",
+    "image/*",
     "application/octet-stream",
 )
+_UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,10 @@ async def read_image(request: Request, pool: CpuPool) -> bytes:
     if kind == JSON:
         # Megabytes of base64 would hold up the event loop.
         return await pool.run(_from_json, body)
-    if kind in RAW:
+    if kind in _UNNAMED or kind.startswith("image/"):
         return body
     accepted = ", ".join((MULTIPART, JSON, *RAW))
-    raise UnsupportedFormat(f"Content-Type is {kind or 'missing'}; it must be one of {accepted}.")
+    raise UnsupportedFormat(f"Content-Type is {kind}; it must be one of {accepted}, or none.")
 
 
 async def read_batch(request: Request, limit: int) -> list[Upload]:
@@ -102,6 +105,12 @@ def _from_json(body: bytes) -> bytes:
     if encoded.startswith("data:"):
         encoded = encoded.partition(",")[2]
     try:
-        return base64.b64decode(encoded, validate=True)
+        return _from_base64(encoded.encode())
     except (binascii.Error, ValueError) as error:
         raise InvalidParameter({"image": f"is not base64: {error}"}) from error
+
+
+def _from_base64(encoded: bytes) -> bytes:
+    """Standard or URL-safe (RFC 4648), in lines or not, padded or not."""
+    bare = b"".join(encoded.split()).translate(_URL_SAFE).rstrip(b"=")
+    return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)

@@ -15,6 +15,7 @@ _RGB, _RLE8, _RLE4, _BITFIELDS, _ALPHA_BITFIELDS = 0, 1, 2, 3, 6
 _CORE = 12
 """Bytes of the oldest header; the second oldest is as long as the masks lie behind it."""
 _INFO = 40
+_V4 = 108
 _MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
 """Red, green, blue, alpha, where the file has none."""
 
@@ -47,11 +48,15 @@ def read(content: bytes) -> Header:
         raise broken("it has no pixels")
     encoded = compression in (_RLE8, _RLE4)
     masked = compression in (_BITFIELDS, _ALPHA_BITFIELDS)
-    if not encoded and (bits not in (1, 2, 4, 8, 16, 24, 32) or (compression != _RGB and not (masked and bits in _MASKS))):
+    if not encoded and (
+        bits not in (1, 2, 4, 8, 16, 24, 32) or (compression != _RGB and not (masked and bits in _MASKS))
+    ):
         raise broken(f"it has {bits} bits a pixel and compression {compression}")
     red, green, blue, alpha = struct.unpack_from("<IIII", header, _INFO)
     if not masked:
-        red, green, blue, alpha = _MASKS.get(bits, (0, 0, 0, 0))
+        # Of these, a longer header's mask of alpha alone counts.
+        red, green, blue, _ = _MASKS.get(bits, (0, 0, 0, 0))
+        alpha = alpha if bits in _MASKS and size >= _V4 else 0
     elif size == _INFO and compression == _BITFIELDS:
         # What lies behind three masks is no fourth one.
         alpha = 0
@@ -59,7 +64,17 @@ def read(content: bytes) -> Header:
     palette = _palette(content[behind:offset], 3 if size == _CORE else 4, used, bits)
     layout = _Layout(width, height, bits, offset, (red, green, blue, alpha), palette)
     load = partial(_decode_runs, content) if encoded else partial(_load, content, layout)
-    return Header("BMP", width, abs(height), load, held=4.1 if encoded else 0, scaled=1, ns_a_pixel=0, ns_a_byte=0)
+    return Header(
+        "BMP",
+        width,
+        abs(height),
+        load,
+        # OpenCV decodes in colour first.
+        held=4 if encoded else 0,
+        scaled=1,
+        ns_a_pixel=2,
+        ns_a_byte=0,
+    )
 
 
 def _palette(table: bytes, entry: int, used: int, bits: int) -> Grey:
@@ -78,7 +93,9 @@ def _load(content: bytes, layout: _Layout, scale: int) -> Grey:
     if layout.offset + stride * height > len(content) + 3:
         raise broken("pixels are missing")
     # The last row may lack its padding.
-    stored = np.frombuffer(content.ljust(layout.offset + stride * height, b"\0"), np.uint8, stride * height, layout.offset)
+    stored = np.frombuffer(
+        content.ljust(layout.offset + stride * height, b"\0"), np.uint8, stride * height, layout.offset
+    )
     rows = stored.reshape(height, stride)[:: -1 if layout.height > 0 else 1]
     opaque = not layout.masks[3] or not _any_alpha(rows, layout)
     grey = np.empty((-(-height // scale), -(-width // scale)), np.uint8)
@@ -100,7 +117,9 @@ def _flat(rows: Grey, layout: _Layout, opaque: bool) -> Grey:
     if bits <= 8:
         indices = np.unpackbits(rows, axis=1).reshape(len(rows), -1, bits)
         weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint8)
-        return layout.palette[(indices * weights).sum(axis=2, dtype=np.uint8)[:, :width] if bits < 8 else rows[:, :width]]
+        return layout.palette[
+            (indices * weights).sum(axis=2, dtype=np.uint8)[:, :width] if bits < 8 else rows[:, :width]
+        ]
     if bits == 24:
         return cv2.cvtColor(rows[:, : 3 * width].reshape(len(rows), width, 3), cv2.COLOR_BGR2GRAY)  # type: ignore[return-value]
     pixels = rows.view(f"<u{bits // 8}")[:, :width]

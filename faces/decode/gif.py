@@ -38,8 +38,16 @@ def read(content: bytes) -> Header:
     )  # fmt: skip
     # A canvas that is smaller than its first frame grows.
     width, height = max(width, left + wide), max(height, top + high)
-    return Header("GIF", width, height, partial(_load, still, (width, height), (left, top)), held=3, scaled=1,
-                  ns_a_pixel=0, ns_a_byte=0)
+    return Header(
+        "GIF",
+        width,
+        height,
+        partial(_load, still, (width, height), (left, top)),
+        held=2,
+        scaled=0 if (width, height) == (wide, high) else 1,
+        ns_a_pixel=3.3,
+        ns_a_byte=4,
+    )
 
 
 def _palette(flags: int) -> int:

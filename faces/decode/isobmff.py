@@ -33,7 +33,7 @@ def reader(content: bytes) -> Callable[[bytes], Header] | None:
     # The box `ftyp`: the brand, its version, and other brands that it is too.
     brands = {content[at : at + 4] for at in (8, *range(16, size, 4))}
     if brands & _AVIF:
-        return partial(_read, plugin="AVIF", name="AVIF", planes=_planes(content))
+        return partial(_read, plugin="AVIF", name="AVIF", planes=_planes(content), ns_a_byte=200)
     if not brands & _HEIC:
         return None
     if not HEIC:
@@ -41,10 +41,10 @@ def reader(content: bytes) -> Callable[[bytes], Header] | None:
             "The content is HEIC, which this installation does not read (pip install 'emotion-serving[heic]'); "
             "send it as JPEG."
         )
-    return partial(_read, plugin="HEIF", name="HEIC", planes=2)
+    return partial(_read, plugin="HEIF", name="HEIC", planes=1, ns_a_byte=350)
 
 
-def _read(content: bytes, *, plugin: str, name: str, planes: float) -> Header:
+def _read(content: bytes, *, plugin: str, name: str, planes: float, ns_a_byte: float) -> Header:
     with Image.open(BytesIO(content), formats=(plugin,)) as image:
         profile, alpha = image.info.get("icc_profile"), image.mode == "RGBA"
         return Header(
@@ -52,11 +52,11 @@ def _read(content: bytes, *, plugin: str, name: str, planes: float) -> Header:
             *image.size,
             partial(_load, content, plugin, profile),
             # Planes, what the plugin makes of them, and Pillow's copy of that.
-            held=planes + (9.2 if alpha else 7.8),
+            held=planes + (9.9 if alpha else 7.8),
             scaled=0,
-            ns_a_pixel=0,
-            ns_a_byte=0,
-            orientation=read_orientation(image.info.get("exif", b"")),
+            ns_a_pixel=4.4 if alpha else 3.2,
+            ns_a_byte=ns_a_byte,
+            orientation=read_orientation(image.info.get("exif") or b""),
         )
 
 
@@ -73,4 +73,4 @@ def _load(content: bytes, plugin: str, profile: bytes | None, scale: int) -> Gre
         image.load()
         # What the plugin made is Pillow's own by now.
         image.fp = None
-        return flatten(image, scale, tone_of_profile(profile) if profile else None)
+        return flatten(image, scale, tone_of_profile(profile, grey=False) if profile else None)

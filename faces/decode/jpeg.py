@@ -17,7 +17,7 @@ SCANS = 100
 _SEGMENTS = 2000
 """Segments before the first scan: XMP and colour profiles come in pieces of 64 KiB."""
 
-_MARKER = re.compile(rb"\xff+([^\0\xff])")
+_MARKER = re.compile(rb"\xff([^\0\xff])")
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _ALONE = {0x01, *range(0xD0, 0xD9)}
@@ -60,7 +60,11 @@ def read(content: bytes) -> Header:
         raise broken("it has no header")
     height, width, components = struct.unpack_from(">HHB", frame[1], 1)
     sampling = [(value >> 4) * (value & 15) for value in frame[1][7 : 6 + 3 * components : 3]]
-    largest = [max((value >> shift & 15 for value in frame[1][7 : 6 + 3 * components : 3]), default=0) for shift in (4, 0)]
+    largest = [
+        max((value >> shift & 15 for value in frame[1][7 : 6 + 3 * components : 3]), default=0) for shift in (4, 0)
+    ]
+    # Measured, as in every format: the pixels of a flat picture, the bytes of one with detail.
+    ns_a_pixel, ns_a_byte = (2.6, 8.0) if components == 4 else (0.5, 7.0)
     in_scans = frame[0] in _PROGRESSIVE or content[at + 2 : at + 3] != bytes([components])
     coefficients = 0.0
     if in_scans:
@@ -69,18 +73,20 @@ def read(content: bytes) -> Header:
             raise TooLarge("The JPEG", unit="scans", limit=SCANS, size=scans)
         # int16 for each sample of each component until the last scan is in.
         coefficients = 2 * sum(sampling) / (largest[0] * largest[1])
+        ns_a_pixel, ns_a_byte = ns_a_pixel + 0.04 * coefficients * scans, 25
     kept.append(content[at - 2 :])
-    tone = tone_of_profile(b"".join(profile[key] for key in sorted(profile))) if profile else None
-    colours = 4 if components == 4 else 1
+    pieces = b"".join(profile[key] for key in sorted(profile))
+    tone = tone_of_profile(pieces, grey=components == 1) if pieces else None
     return Header(
         "progressive JPEG" if in_scans else "JPEG",
         width,
         height,
         partial(_load, b"".join(kept), in_scans, tone),
         held=coefficients,
-        scaled=colours + 1,
-        ns_a_pixel=0,
-        ns_a_byte=0,
+        # Pillow's picture, a copy of it and ours.
+        scaled=5 if components == 4 else 3,
+        ns_a_pixel=ns_a_pixel,
+        ns_a_byte=ns_a_byte,
         orientation=read_orientation(exif),
         scales=True,
     )

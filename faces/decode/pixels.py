@@ -1,6 +1,6 @@
-"""From a decoder's picture to a grey one as a browser shows it, in strips: a whole copy in colour would cost megabytes.
+"""From a decoder's picture to a grey one as a browser shows it, in strips: a copy in colour would cost 100 MB.
 
-Alpha is laid on white: that is what viewers show behind a cut-out portrait; the colour stored under alpha 0 is arbitrary.
+Alpha is laid on white, which is what viewers show behind a cut-out portrait. The colour under alpha 0 is arbitrary.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from faces.decode.header import Grey
 Tone = NDArray[np.uint8]
 """[256]: for each grey level of a file the one that a screen (sRGB) shows."""
 
-STRIP = 1 << 20
+STRIP = 1 << 18
 """Pixels of a strip, about."""
 _LONGEST_PROFILE = 1 << 18
 """Bytes of a colour profile; those of printers, which are longer, are not for pictures on a screen."""
@@ -27,6 +27,8 @@ _FAINT = 2
 def flatten(image: Image.Image, scale: int = 1, tone: Tone | None = None) -> Grey:
     """Any picture of Pillow's as grey levels, at 1 / scale of its size."""
     width, height = image.size
+    if image.mode == "L" and scale == 1 and tone is None and not image.has_transparency_data:
+        return np.asarray(image)
     grey = np.empty((-(-height // scale), -(-width // scale)), np.uint8)
     rows = max(1, STRIP // width // scale) * scale
     for top in range(0, height, rows):
@@ -40,11 +42,15 @@ def _flat(strip: Image.Image, tone: Tone | None) -> Grey:
         # 16 bits a pixel. Pillow's own conversion clips everything over 255 to white.
         levels = np.asarray(strip)
         clear = strip.info.get("transparency")
-        return finish((levels >> 8).astype(np.uint8), tone, None if clear is None else (levels != clear) * np.uint8(255))
+        return finish(
+            (levels >> 8).astype(np.uint8), tone, None if clear is None else (levels != clear) * np.uint8(255)
+        )
     if strip.has_transparency_data:
         rgba = strip.convert("RGBA")
         return finish(np.asarray(rgba.convert("L")), tone, np.asarray(rgba.getchannel("A")))
-    return finish(np.asarray((strip.convert("RGB") if strip.mode == "CMYK" else strip).convert("L")), tone)
+    if strip.mode == "CMYK":
+        strip = strip.convert("RGB")
+    return finish(np.asarray(strip if strip.mode == "L" else strip.convert("L")), tone)
 
 
 def finish(grey: Grey, tone: Tone | None = None, alpha: Grey | None = None) -> Grey:
@@ -53,7 +59,9 @@ def finish(grey: Grey, tone: Tone | None = None, alpha: Grey | None = None) -> G
         grey = cv2.LUT(grey, tone)  # type: ignore[assignment]
     if alpha is None:
         return grey
-    return np.asarray(Image.composite(Image.fromarray(grey), Image.new("L", grey.shape[::-1], 255), Image.fromarray(alpha)))
+    return np.asarray(
+        Image.composite(Image.fromarray(grey), Image.new("L", grey.shape[::-1], 255), Image.fromarray(alpha))
+    )
 
 
 def shrink(grey: Grey, scale: int) -> Grey:
@@ -75,17 +83,20 @@ def place(frame: Grey, canvas: tuple[int, int], corner: tuple[int, int]) -> Grey
 
 
 @lru_cache(maxsize=64)
-def tone_of_profile(profile: bytes) -> Tone | None:
+def tone_of_profile(profile: bytes, grey: bool) -> Tone | None:
     """What an ICC profile makes of greys, None where that is as good as nothing.
 
     Browsers apply the whole profile to each pixel. Of that, its tone curve is what can be seen in a grey picture: the
     primaries of Display P3 or Adobe RGB move the luma of skin by a few levels.
+
+    Args:
+        grey: so is the picture; the profile may not be if it is not.
     """
     if len(profile) > _LONGEST_PROFILE:
         return None
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        mode = {"RGB": "RGB", "GRAY": "L"}[source.profile.xcolor_space.strip()]
+        mode = ({"RGB": "RGB"} | ({"GRAY": "L"} if grey else {}))[source.profile.xcolor_space.strip()]
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
         ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None]).convert(mode)
         shown = ImageCms.applyTransform(ramp, transform)

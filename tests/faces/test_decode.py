@@ -1,8 +1,10 @@
 import resource
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faces.decode import Grey, decode
+from faces.decode import Grey, decode, estimate
 from faces.errors import ImageError, TooLarge, UnreadableImage, UnsupportedFormat
 
 LIMITS = {"max_bytes": 10 * 2**20, "max_pixels": 25_000_000}
@@ -29,10 +31,11 @@ def assert_close(actual: Grey, expected: Grey, tolerance: int = 2) -> None:
     assert np.abs(actual.astype(int) - expected.astype(int)).max() <= tolerance
 
 
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
+
+def png_header(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = zlib.compress(b"\0" * 1000)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -160,7 +163,7 @@ def test_extreme_shapes_decode(encode: Encode, size: tuple[int, int]) -> None:
     assert decode(encode(Image.new("L", size)), **LIMITS).shape == size[::-1]
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_truncated_files_are_errors(encode: Encode, kind: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80), np.uint8))
@@ -189,7 +192,7 @@ def test_other_image_formats_are_named(encode: Encode, kind: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]), st.data())
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP", "GIF", "AVIF"]), st.data())
 def test_damaged_bytes_give_an_image_or_an_image_error(kind: str, data: st.DataObject) -> None:
     file = BytesIO()
     GREY.save(file, kind)
@@ -198,3 +201,100 @@ def test_damaged_bytes_give_an_image_or_an_image_error(kind: str, data: st.DataO
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     with suppress(ImageError):
         assert decode(bytes(content), **LIMITS).ndim == 2
+
+
+def progressive(scans: int) -> bytes:
+    """A picture whose last scan comes again and again."""
+    file = BytesIO()
+    GREY.save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + content[last:-2] * (scans + 1 - content.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+PNG_START, PNG_END = png_header(8, 8)[:33], png_header(8, 8)[33:]
+GIF_START = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0)
+# 10 MiB each, that a decoder would walk through for seconds.
+HOSTILE = {
+    "scans": progressive(10_000),
+    "scans-of-a-baseline": b"\xff\xd8"
+    + b"\xff\xc0\x00\x11\x08\x00\x10\x00\x10\x03\x01\x11\x00\x02\x11\x00\x03\x11\x00"
+    + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x00" * 100_000,
+    "segments": b"\xff\xd8" + b"\xff\xfe\x00\x02" * 2_600_000,
+    "junk": b"\xff\xd8\xff\xfe\x00\x02" + bytes(10_400_000),
+    "padding": b"\xff\xd8" + b"\xff" * 10_400_000,
+    "png-chunks": PNG_START + chunk(b"tEXt", b"") * 800_000 + PNG_END,
+    "png-idats": PNG_START + chunk(b"IDAT", b"") * 800_000 + PNG_END,
+    "png-icc": PNG_START + chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(500_000_000))) + PNG_END,
+    "gif-blocks": GIF_START + b"!\xfe" + b"\1a" * 5_000_000 + b"\0;",
+    "gif-extensions": GIF_START + b"!\xfe\0" * 3_000_000 + b";",
+    "gif-comment": GIF_START + b"!\xfe" + (b"\xff" + bytes(255)) * 40_000 + b"\0;",
+    "webp-chunks": b"RIFF\0\0\0\0WEBP" + b"JUNK\0\0\0\0" * 1_300_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_holds_nobody_up(name: str) -> None:
+    start = time.process_time()
+    with suppress(ImageError):
+        decode(HOSTILE[name], max_bytes=20 * 2**20, max_pixels=25_000_000)
+    assert time.process_time() - start < 1
+
+
+def test_scans_are_limited() -> None:
+    assert decode(progressive(30), **LIMITS).shape == RAMP.shape
+    with pytest.raises(TooLarge) as caught:
+        decode(progressive(101), **LIMITS)
+    assert caught.value.members == {"limit": 100, "unit": "scans", "size": 101}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "limit"),
+    [
+        ("JPEG", "RGB", {"progressive": True, "subsampling": 0}, 20_000_000),
+        ("WEBP", "RGBA", {"quality": 1}, 13_000_000),
+        ("AVIF", "RGB", {"quality": 1, "speed": 10}, 14_000_000),
+    ],
+)
+def test_a_format_that_takes_more_memory_has_a_lower_limit(
+    encode: Encode, kind: str, mode: str, options: dict, limit: int
+) -> None:
+    with pytest.raises(TooLarge) as caught:
+        decode(encode(Image.new(mode, (5500, 4500)), kind, **options), **LIMITS)
+    assert caught.value.members["unit"] == "pixels"
+    assert caught.value.members["limit"] < limit
+
+
+def test_a_cost_is_told_from_the_header(encode: Encode) -> None:
+    small = estimate(encode(Image.new("RGB", (400, 300)), "WEBP"), 1920)
+    large = estimate(encode(Image.new("RGB", (4000, 3000)), "WEBP"), 1920)
+    assert large.pixels == 100 * small.pixels == 12_000_000
+    assert large.milliseconds > 10 * small.milliseconds
+    assert large.memory > 40_000_000
+    # Nothing behind the header is looked at.
+    whole = encode(GREY, "JPEG")
+    assert estimate(whole[:-200], 1920).pixels == RAMP.size
+
+
+def test_a_smaller_scale_costs_less(encode: Encode) -> None:
+    content = encode(Image.new("RGB", (4000, 3000)), "JPEG")
+    assert estimate(content, 1000).milliseconds < estimate(content, 4000).milliseconds
+    assert estimate(content, 1000).memory < estimate(content, 4000).memory
+
+
+def test_more_scans_cost_more() -> None:
+    assert estimate(progressive(90), 1920).milliseconds > estimate(progressive(10), 1920).milliseconds
+
+
+def test_heic_is_read_or_named(encode: Encode) -> None:
+    if find_spec("pillow_heif") is None:
+        with pytest.raises(UnsupportedFormat, match="HEIC"):
+            decode(struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1") + bytes(100), **LIMITS)
+        return
+    content = encode(GREY.convert("RGB"), "HEIF", quality=95)
+    assert_close(decode(content, **LIMITS), RAMP, tolerance=6)
+
+
+def test_a_video_is_named() -> None:
+    with pytest.raises(UnsupportedFormat, match="video"):
+        decode(struct.pack(">I4s4sI4s", 20, b"ftyp", b"isom", 0, b"mp42") + bytes(100), **LIMITS)

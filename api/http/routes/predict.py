@@ -37,7 +37,7 @@ async def predict(
 ) -> PredictResponse:
     """Send the image as form field `file`, as the raw body, or as base64 in JSON.
 
-    JPEG, PNG, WebP and BMP are recognised by content. Boxes are in pixels of the image as it is seen, that is
+    JPEG, PNG, WebP, AVIF, GIF and BMP are recognised by content, and HEIC where its extra is installed. Boxes are in pixels of the image as it is seen, that is
     after its EXIF orientation was applied.
 
     A request that names no model, version or label takes part in the running experiment, if there is one. The header
