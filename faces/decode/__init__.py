@@ -31,6 +31,8 @@ STORED = 9
 """A JPEG may have this many times the pixels of other files: 225 million by default, for phones have 200. It is decoded
 at a fraction of that."""
 _SCALES = (8, 4, 2, 1)
+_SHORTEST = 1280
+"""Pixels that the longer side keeps at any scale: in less, faces are lost, and a photo is rather refused."""
 
 # Our own limits replace Pillow's, which is global and at first only warns.
 Image.MAX_IMAGE_PIXELS = None
@@ -128,7 +130,8 @@ class Photo:
             raise TooLarge(what, unit="pixels", limit=limit, size=header.pixels)
 
     def _scales(self) -> list[int]:
-        return [scale for scale in _SCALES if scale <= min(self.width, self.height)] or [1]
+        shorter, longer = sorted((self.width, self.height))
+        return [scale for scale in _SCALES if scale == 1 or (scale <= shorter and longer >= _SHORTEST * scale)]
 
     def _limit(self, scale: int) -> int:
         """Pixels that a picture may have as stored, to be decoded at that scale."""

@@ -73,7 +73,7 @@ def read(content: bytes) -> Header:
             raise TooLarge("The JPEG", unit="scans", limit=SCANS, size=scans)
         # int16 for each sample of each component until the last scan is in.
         coefficients = 2 * sum(sampling) / (largest[0] * largest[1])
-        ns_a_pixel, ns_a_byte = ns_a_pixel + 0.04 * coefficients * scans, 25
+        ns_a_pixel, ns_a_byte = ns_a_pixel + 0.1 * coefficients * scans, 25
     kept.append(content[at - 2 :])
     pieces = b"".join(profile[key] for key in sorted(profile))
     tone = tone_of_profile(pieces, grey=components == 1) if pieces else None

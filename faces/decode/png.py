@@ -50,7 +50,8 @@ def read(content: bytes) -> Header:
         height,
         partial(_load, file, _tone(noted, grey=colour in _GREYS), (width, height), corner),
         held=held,
-        scaled=1,
+        # Pillow's grey picture is copied whole.
+        scaled=2 if colour == _GREY and depth <= 8 else 1,
         ns_a_pixel=2.4 * _CHANNELS.get(colour, 1) * max(1, depth // 8),
         ns_a_byte=15,
         orientation=read_orientation(noted.get(b"eXIf", b"")),

@@ -45,7 +45,7 @@ def read(content: bytes) -> Header:
         "WebP with alpha" if alpha else "lossless WebP" if lossless else "WebP",
         *canvas,
         partial(_load, _chunk(b"RIFF", b"WEBP" + still), alpha, tone, canvas, corner),
-        held=9.2 if alpha else 7.8 if lossless else 4.1,
+        held=8.6 if alpha else 7.4 if lossless else 4.1,
         scaled=0 if canvas == size else 1,
         ns_a_pixel=6 if alpha else 1.3,
         ns_a_byte=15 if lossless else 60,
@@ -92,9 +92,10 @@ def _opaque(picture: NDArray[np.uint8], tone: Tone | None) -> Grey:
     Args:
         picture: [height, width, 4], blue, green, red, alpha.
     """
-    grey = np.empty(picture.shape[:2], np.uint8)
-    rows = max(1, STRIP // grey.shape[1])
-    for top in range(0, len(grey), rows):
+    height, width = picture.shape[:2]
+    grey = np.empty((height, width), np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
         strip = picture[top : top + rows]
         luma = np.asarray(cv2.cvtColor(strip, cv2.COLOR_BGRA2GRAY), np.uint8)
         grey[top : top + rows] = finish(luma, tone, strip[..., 3])

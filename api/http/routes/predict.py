@@ -37,8 +37,8 @@ async def predict(
 ) -> PredictResponse:
     """Send the image as form field `file`, as the raw body, or as base64 in JSON.
 
-    JPEG, PNG, WebP, AVIF, GIF and BMP are recognised by content, and HEIC where its extra is installed. Boxes are in pixels of the image as it is seen, that is
-    after its EXIF orientation was applied.
+    JPEG, PNG, WebP, AVIF, GIF and BMP are recognised by content, and HEIC where its extra is installed. Boxes are in
+    pixels of the image as it is seen, that is after its EXIF orientation was applied.
 
     A request that names no model, version or label takes part in the running experiment, if there is one. The header
     that the experiment names (`X-Subject-ID` by default) says who asks: the same subject gets the same variant.
