@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,12 +82,15 @@ def in_context(path: str) -> bool:
 
 
 class Build:
-    """Carries out a stage's WORKDIR, ENV, COPY and RUN below a folder that stands for the image's root.
+    """Carries out a stage's ARG, WORKDIR, ENV, COPY and RUN below a folder that stands for the image's root.
 
-    python: the interpreter that the base image would bring.
+    Args:
+        python: the interpreter that the base image would bring.
+        arguments: as `--build-arg` gives them.
     """
 
-    def __init__(self, root: Path, python: Path) -> None:
+    def __init__(self, root: Path, python: Path, arguments: Mapping[str, str]) -> None:
+        self._arguments = arguments
         self.root = root
         self._here = root
         programs = root / "usr" / "bin"
@@ -107,6 +111,9 @@ class Build:
                 case "WORKDIR":
                     self._here = Path(self.local(value))
                     self._here.mkdir(parents=True, exist_ok=True)
+                case "ARG":
+                    key, _, default = value.partition("=")
+                    self._environment[key] = self._arguments.get(key, default)
                 case "ENV":
                     for word in shlex.split(value):
                         key, _, text = word.partition("=")

@@ -18,7 +18,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 OURS = {"api", "faces", "serving", "trainer", "wire"}
 # Extras of each package; a package within another is listed before it.
 NEEDED = {
-    "faces": [],
+    "faces": ["heic"],
     "wire": [],
     "serving/rollout": ["rollout"],
     "serving": ["serving"],

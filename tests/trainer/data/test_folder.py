@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faces.contract import CLASSES, to_input
+from faces.contract import CLASSES
 from faces.crop import to_face
 from faces.decode import decode
 from trainer.data.dataset import load
