@@ -12,9 +12,10 @@ from api.experiments.breaker import Breakers
 from api.experiments.fallback import Fallback
 from api.experiments.file import Experiments
 from api.experiments.shadow import Shadows
-from api.http.middleware import PREFIX, BodyLimit, RequestContext
+from api.http.body_limit import BodyLimit
 from api.http.problems import install_error_handler
-from api.http.routes import experiments, feedback, health, models, page, predict, reports
+from api.http.request_context import RequestContext
+from api.http.routes import PREFIX, experiments, feedback, health, models, page, predict, reports
 from api.http.state import State
 from api.model.client import open_client
 from api.observe.metrics import Metrics

@@ -11,7 +11,10 @@ from api.experiments.config import ExperimentsError, parse
 from api.settings import Settings, split_names
 
 if __name__ == "__main__":
-    models = split_names(os.environ.get("EMOTION_MODELS", "")) or Settings.model_fields["models"].default
+    try:
+        models = split_names(os.environ.get("EMOTION_MODELS", "")) or Settings.model_fields["models"].default
+    except ValueError as error:
+        sys.exit(f"EMOTION_MODELS: {error}")
     try:
         print(parse(sys.stdin.buffer.read(), Path("experiments.yaml"), models).model_dump_json())
     except ExperimentsError as error:

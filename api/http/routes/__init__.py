@@ -1,7 +1,6 @@
 """The endpoints.
 
-predict      the faces of one image
-batch        the faces of several
+predict      the faces of one image, or of several
 models       what the model server serves
 experiments  which experiments run, and who gets which variant
 feedback     what a face really showed
@@ -9,3 +8,6 @@ reports      which variant is better
 health       probes and metrics
 page         the page for people at /
 """
+
+PREFIX = "/v1"
+"""Of the API's paths. Without it they are aliases."""

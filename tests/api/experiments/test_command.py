@@ -35,3 +35,10 @@ def test_each_problem_is_a_line() -> None:
     assert [line.split(": ")[:2] for line in lines] == [
         ["experiments.yaml", f"experiments[0].variants[{number}].model"] for number in (0, 1)
     ]
+
+
+def test_models_that_cannot_be_read_are_one_line() -> None:
+    done = run(EXPERIMENT, EMOTION_MODELS='["random"')
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("EMOTION_MODELS: ")

@@ -1,10 +1,9 @@
-"""Pure ASGI middleware: the request's id, its access log line and count, and the limit of its body."""
+"""The outermost ASGI middleware: a request's id, its access log line and its count."""
 
 import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from urllib.parse import quote
@@ -15,17 +14,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import ShuttingDown, TooLarge
+from api.errors import ShuttingDown
 from api.http.problems import problem_response
+from api.http.routes import PREFIX
 from api.observe.metrics import Metrics
 from api.observe.request_id import request_id
 from api.observe.tracing import exemplar
 from api.server import Drain
 
 access_log = logging.getLogger("api.access")
-
-# Of the API's paths. Without it they are aliases.
-PREFIX = "/v1"
 
 HEADER = "X-Request-ID"
 
@@ -104,40 +101,3 @@ class RequestContext:
         self.metrics.request_seconds.labels(route).observe(seconds, exemplar())
         fields = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1000, 1)}
         access_log.info("%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000, extra={"fields": fields})
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimit:
-    """Refuses a body that is too large, at once when Content-Length says so, else as soon as it is.
-
-    Frameworks limit form fields, but write files of any size to disk.
-    """
-
-    app: ASGIApp
-    # Bytes by path, without the API's prefix.
-    limits: Mapping[str, int]
-    # Bytes for any other path.
-    default: int
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit = self.limits.get(scope["path"].removeprefix(PREFIX), self.default)
-        length = Headers(scope=scope).get("content-length", "")
-        announced = int(length) if length.isdecimal() else None
-        received = 0
-
-        async def receive_limited() -> Message:
-            nonlocal received
-            if announced is not None and announced > limit:
-                detail = f"The body has {announced:,} bytes; the limit is {limit:,} bytes."
-                raise TooLarge(detail, limit=limit, unit="bytes", size=announced)
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                detail = f"The body has more bytes than allowed; the limit is {limit:,} bytes."
-                raise TooLarge(detail, limit=limit, unit="bytes")
-            return message
-
-        await self.app(scope, receive_limited, send)
