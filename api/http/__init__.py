@@ -6,6 +6,7 @@ rendering     results as that JSON
 problems      whatever goes wrong as application/problem+json
 uploads       images out of request bodies
 middleware    request ids, the access log, limits of bodies
+state         what the lifespan makes, and how endpoints ask for it
 dependencies  what endpoints ask for by type; the operators' key
 openapi       what FastAPI cannot tell of them by itself
 """

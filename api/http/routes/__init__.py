@@ -1,7 +1,6 @@
 """The endpoints.
 
-predict      the faces of one image
-batch        the faces of several
+predict      the faces of one image, or of several
 models       what the model server serves
 experiments  which experiments run, and who gets which variant
 feedback     what a face really showed
