@@ -251,6 +251,19 @@ def test_a_card_says_what_was_left_out_and_who_is_a_member(combination: Combinat
     assert card.count("sha256") == 1
 
 
+def test_a_card_says_once_how_each_was_taught(combination: Combination, validation: Split) -> None:
+    taught = {"config": {"ferplus": 0.25}, "teacher": {"sources": [{"name": "large"}]}}
+    facts = {**facts_of(combination, validation), **taught}
+    card = model_card("one", 1, facts)
+    assert "It was trained on targets of which 25% were a face's FER+ votes.\nIt was distilled from `large`." in card
+    # Members of two kinds of data: a paragraph for each of them, and then what each member was taught.
+    other = {**facts, "data": {**facts["data"], "sha256": "other"}}
+    members = [{"name": "left", "weight": 0.5, **facts}, {"name": "right", "weight": 0.5, **other}]
+    card = model_card("many", 1, {**facts, "members": members, "method": "soft"})
+    assert card.count("sha256") == 2
+    assert card.count("`left` was distilled from `large`.") == card.count("`right` was distilled from") == 1
+
+
 def run_command(*arguments: object) -> Path:
     app = typer.Typer()
     app.command()(export_command)
