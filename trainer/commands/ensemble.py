@@ -69,7 +69,7 @@ def ensemble(
             cross_validate(run.name, "soft", each[None], split.labels) for run, each in zip(runs, scores, strict=True)
         ]
         methods = {each: cross_validate(each, each, scores, split.labels) for each in METHODS}
-    console.print(_comparison(members, methods.values()))
+    console.print(_comparison(members, methods.values(), method))
     directory = out or Path("runs") / name
     save_ensemble(directory, runs, method, methods, views=views, data=dataset.facts)
     if repository is None:
@@ -79,7 +79,7 @@ def ensemble(
     console.print(f"wrote {write_version(combination, name, repository, facts, half=half)}")
 
 
-def _comparison(members: Sequence["Candidate"], methods: Collection["Candidate"]) -> Table:
+def _comparison(members: Sequence["Candidate"], methods: Collection["Candidate"], kept: str) -> Table:
     """A row for each member on its own, then one for each method, with the weights that it gives the members."""
     from trainer.ensemble.cross_validation import FOLDS  # here for the same reason
 
@@ -101,5 +101,5 @@ def _comparison(members: Sequence["Candidate"], methods: Collection["Candidate"]
         [row(method, weights_of(method)) for method in methods],
         left=(0, 5),
     )
-    made.caption = "weights and temperature: fitted on all images"
+    made.caption = f"kept: {kept}; weights and temperature: fitted on all images"
     return made
