@@ -1,1 +1,20 @@
-"""The HTTP gateway: a photo in, the emotions of every face out. It never imports TensorFlow."""
+"""The HTTP gateway: a photo in, the emotions of every face out. It never imports TensorFlow.
+
+__main__     python -m api
+app          the application, put together
+http         requests and answers
+predictor    the steps of a prediction
+model        the model server's client
+experiments  A/B tests of model versions
+outcomes     what was answered, in a database
+reports      which variant is better
+observe      metrics, traces, logs
+settings     EMOTION_* of the environment
+addresses    of model servers and databases, checked
+errors       what can go wrong, with its HTTP status
+server       uvicorn, and how it stops
+workers      threads that decode and detect
+deadline     how long a request may take
+web          the page for people
+samples      photos to try
+"""

@@ -87,7 +87,7 @@ class Drill:
         client, subject = self._clients[self._sent % 2], self._sent // 2 % SUBJECTS
         headers = {"Content-Type": "image/jpeg", "X-Subject-ID": str(subject)}
         try:
-            answer = await client.post("/predict?crop=none", content=FACE, headers=headers)
+            answer = await client.post("/v1/predict?crop=none", content=FACE, headers=headers)
         except httpx.HTTPError as error:
             stretch.failures[type(error).__name__] += 1
             return
@@ -178,7 +178,7 @@ async def _drill(urls: list[str], database: PostgresServer, config: Path, rate: 
 
         await drill.until(all_written, "all predictions are written")
         lost = await drill.metric("emotion_outcomes_lost_total")
-        report = (await clients[0].get("/experiments/drill/report")).raise_for_status().json()
+        report = (await clients[0].get("/v1/experiments/drill/report")).raise_for_status().json()
         table = Table("stretch", "requests", "failed", "fallbacks", "p50 ms", "p99 ms", "p99 / quiet p99")
         quiet = [each.percentile(99) for each in drill.stretches if each.name == "nothing happens"]
         for each in drill.stretches:

@@ -193,7 +193,7 @@ async def _service(requests: int, database: str, folder: Path, per_subject: int,
                     client = (one, other)[place % 2]
                     subject = int(subjects[place])
                     answer = await client.post(
-                        "/predict?crop=none",
+                        "/v1/predict?crop=none",
                         files={"file": photos[truths[place]]},
                         headers={"X-Subject-ID": str(subject)},
                     )
@@ -202,18 +202,18 @@ async def _service(requests: int, database: str, folder: Path, per_subject: int,
                         continue
                     variants_of.setdefault(subject, set()).add(answer.json()["variant"])
                     said = {"prediction_id": answer.json()["id"], "emotion": CLASSES[truths[place]]}
-                    given = await client.post("/feedback", json=said)
+                    given = await client.post("/v1/feedback", json=said)
                     statuses[given.status_code] = statuses.get(given.status_code, 0) + 1
 
             start = time.perf_counter()
             await asyncio.gather(*(ask() for _ in range(concurrency)))
             seconds = time.perf_counter() - start
-            report = (await one.get(f"/experiments/{name}/report")).json()
+            report = (await one.get(f"/v1/experiments/{name}/report")).json()
             looked = time.perf_counter()
-            await one.get(f"/experiments/{name}/report")
+            await one.get(f"/v1/experiments/{name}/report")
             looked = time.perf_counter() - looked
             lost = await _lose(store, name, generator)
-            broken = (await one.get(f"/experiments/{name}/report")).json()
+            broken = (await one.get(f"/v1/experiments/{name}/report")).json()
     console.print(
         f"{requests} requests and as much feedback in {seconds:.0f} s; statuses {statuses}; report {looked:.2f} s"
     )

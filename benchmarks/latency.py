@@ -34,7 +34,7 @@ def main() -> None:
         def post(case: str) -> dict:
             name, query = CASES[case]
             headers = {"Content-Type": "image/jpeg"}
-            response = client.post("/predict", content=(SAMPLES / name).read_bytes(), params=query, headers=headers)
+            response = client.post("/v1/predict", content=(SAMPLES / name).read_bytes(), params=query, headers=headers)
             return response.raise_for_status().json()
 
         for case in CASES:

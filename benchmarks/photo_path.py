@@ -71,7 +71,7 @@ class Notes:
 
 
 async def post(client: httpx.AsyncClient) -> httpx.Response:
-    return await client.post("/predict", files={"file": PHOTO.read_bytes()}, headers=SUBJECT)
+    return await client.post("/v1/predict", files={"file": PHOTO.read_bytes()}, headers=SUBJECT)
 
 
 async def path(notes: Notes, folder: Path, **settings: Any) -> None:

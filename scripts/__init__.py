@@ -2,4 +2,5 @@
 
 serve            make serve: model server and gateway on this machine
 prometheus_rule  make prometheus-rule: the alerts, for the Prometheus Operator
+smoke.sh         make smoke: images, Compose and kind, where Docker is
 """

@@ -178,7 +178,7 @@ def _wait_until_ready(port: int, processes: Processes) -> None:
 
 
 def _show(port: int) -> None:
-    url = f"http://{HOST}:{port}/predict"
+    url = f"http://{HOST}:{port}/v1/predict"
     request = urllib.request.Request(url, data=(ROOT / PHOTO).read_bytes(), headers={"Content-Type": "image/jpeg"})
     try:
         with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310

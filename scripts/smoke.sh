@@ -46,7 +46,7 @@ clean_up() {
 
 # ask URL [QUERY]: the answer to the photo, as JSON.
 ask() {
-  curl --silent --show-error --fail-with-body --max-time 60 --form "file=@$PHOTO" "$1/predict${2:+?$2}"
+  curl --silent --show-error --fail-with-body --max-time 60 --form "file=@$PHOTO" "$1/v1/predict${2:+?$2}"
 }
 
 # field NAME: of the JSON on standard input: `faces` (how many) or `version` (that answered).

@@ -10,7 +10,7 @@ services       the gRPC services
 manager        which versions are loaded, and when, and which of them answers
 policy         which versions should be
 savedmodel     one version's answers; here alone is TensorFlow imported
-ports          a port that is free
+ports          whether a port is free
 models_config  the list of models, as a file
 errors         failures with a gRPC status code
 rollout        moving a version label on running servers, TensorFlow Serving's or ours, and back

@@ -36,8 +36,8 @@ def main() -> int:
     # Read when TensorFlow is imported; most of its start-up notices would bury our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        # A first try before seconds of importing TensorFlow, to say at once that the port is taken.
-        ports.reserve(options.host, options.port).close()
+        # Here too, because importing TensorFlow takes seconds.
+        ports.require_free(options.host, options.port)
         from serving.server import ModelServer
 
         server = ModelServer(options)

@@ -58,12 +58,11 @@ class ModelServer:
         Raises:
             ServingError: a port that is taken, a configuration that is invalid, a label that the flags do not allow.
         """
-        with ports.reserve(self.options.host, self.options.port) as held:
-            self.port = held.getsockname()[1]
-            self._reload_if_changed()
+        ports.require_free(self.options.host, self.options.port)
+        self._reload_if_changed()
         address = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
         try:
-            self._grpc.add_insecure_port(f"{address}:{self.port}")
+            self.port = self._grpc.add_insecure_port(f"{address}:{self.port}")
         except RuntimeError as error:
             message = f"cannot listen on {address}:{self.port}: {error}"
             raise ServingError(message, grpc.StatusCode.UNAVAILABLE) from error

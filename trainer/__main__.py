@@ -7,7 +7,7 @@ import typer
 from trainer.commands import data, ensemble, evaluate, export, opinions, search, train
 from trainer.errors import TrainerError
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data.app, name="data")
 app.command()(train.train)
 app.command()(opinions.opinions)

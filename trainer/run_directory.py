@@ -47,7 +47,7 @@ def load_facts(run: Path) -> RunFacts:
     return cast(RunFacts, facts)
 
 
-def claim(run: Path, *, resume: bool, overwrite: bool) -> None:
+def require_unclaimed(run: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse to write over a run that the user did not offer up.
 
     Raises:

@@ -1,7 +1,7 @@
 """Moving a version label on running model servers, and back. Nothing in here imports TensorFlow.
 
 __main__     the command line: python -m serving promote|rollback|apply|check
-promote      servers by address: the two steps, with everything put back where one fails
+servers      servers by address: the two steps, with everything put back where one fails
 cluster      pods by overlay: apply, or edit models.config, and wait until every pod follows
 experiments  experiments.yaml in a cluster: valid, possible, in use
 labels       the lists under which a label moves, and whether a server answers it

@@ -9,10 +9,11 @@ import typer
 
 from serving import models_config
 from serving.errors import ServingError
-from serving.rollout import cluster, promote
+from serving.rollout import cluster
 from serving.rollout.client import connect
 from serving.rollout.kubectl import Cluster
 from serving.rollout.labels import labels_of, planned_move, require_labels
+from serving.rollout.servers import move_on_servers
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNING = Path(".run/models.config")  # what `make serve` runs, from the directory that it was called in
@@ -156,9 +157,9 @@ def _move(
     timeout = timeout or (60 if addresses else 180)
     with planned_move(path, name, label, version, timeout, dry_run=dry_run) as move:
         if addresses:
-            promote.move_label(move, addresses)
+            move_on_servers(move, addresses)
         else:
-            cluster.move_label(move, _cluster(overlay or "", context))
+            cluster.move_in_cluster(move, _cluster(overlay or "", context))
 
 
 def _given(servers: list[str] | None, overlay: str | None) -> list[str]:

@@ -13,7 +13,7 @@ from wire import serving_pb2 as pb
 from wire.target import Target
 
 RPC_TIMEOUT_S = 10.0
-SIDE = 48
+SIDE = 48  # as in faces/contract.py: what runs models imports nothing of photos
 
 State = pb.ModelVersionStatus.State
 Answer = TypeVar("Answer", bound=Message)
@@ -22,7 +22,11 @@ States = Mapping[int, pb.ModelVersionStatus]  # versions of a model, by number
 
 @dataclass(frozen=True)
 class ModelServer:
-    """Every method raises ServingError, whose message begins with the server's name."""
+    """A model server that is connected to.
+
+    Raises:
+        ServingError: by every method; the message begins with the server's name.
+    """
 
     name: str
     channel: grpc.Channel

@@ -63,7 +63,7 @@ def check(cluster: Cluster, repository: Path, admin_key: str) -> None:
         print("EMOTION_ADMIN_KEY is not set: the gateways were not asked for their experiments")
 
 
-def move_label(move: Move, cluster: Cluster) -> None:
+def move_in_cluster(move: Move, cluster: Cluster) -> None:
     """Move a label in the file and in the cluster. A pod that does not follow in time takes it back, in both.
 
     Raises:

@@ -70,7 +70,7 @@ def require_in_use(cluster: Cluster, experiments: Experiments, admin_key: str, p
         ServingError: it does not, or does not say so.
     """
     with cluster.forward(pod, GATEWAY_PORT) as address:
-        request = urllib.request.Request(f"http://{address}/experiments", headers={"X-Admin-Key": admin_key})
+        request = urllib.request.Request(f"http://{address}/v1/experiments", headers={"X-Admin-Key": admin_key})
         try:
             with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
                 answer = json.load(response)

@@ -19,10 +19,17 @@ MODEL_SERVER_PORT = 8500
 
 
 class Cluster:
-    """Every method raises ServingError."""
+    """An overlay and its cluster.
+
+    Args:
+        overlay: directory of a kustomization.
+        context: of the kubeconfig; None: the current one.
+
+    Raises:
+        ServingError: by every method.
+    """
 
     def __init__(self, overlay: Path, context: str | None = None) -> None:
-        """overlay: directory of a kustomization. context: of the kubeconfig; the current one when None."""
         self.overlay = overlay
         self._program = ["kubectl", *([f"--context={context}"] if context else [])]
         self.render()

@@ -363,7 +363,7 @@ def test_an_experiment_begins_and_ends(site: Site, run: Run, monkeypatch: pytest
         assert (status, err) == (0, "")
         assert "every gateway has taken up experiments.yaml" in out
         request = urllib.request.Request(
-            f"http://127.0.0.1:{site.ports['gateway-a']}/experiments", headers={"X-Admin-Key": ADMIN_KEY}
+            f"http://127.0.0.1:{site.ports['gateway-a']}/v1/experiments", headers={"X-Admin-Key": ADMIN_KEY}
         )
         with urllib.request.urlopen(request, timeout=10) as response:
             assert [one["name"] for one in json.load(response)["experiments"]] == [one["name"] for one in experiments]

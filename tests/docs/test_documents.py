@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,13 @@ def test_every_python_command_takes_what_it_is_given(name: str) -> None:
                 command = command.commands[words.pop(0)]
             options = {option for parameter in command.params for option in parameter.opts}
             assert {word.partition("=")[0] for word in words if word.startswith("--")} <= options, line
+
+
+def test_the_example_of_experiments_is_accepted() -> None:
+    [example, *_] = re.findall(r"^```yaml\n(.*?)^```", read("docs/experiments.md"), re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-m", "api.experiments"]
+    done = subprocess.run(command, input=example, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -34,13 +34,13 @@ def test_the_three_ways_to_send_a_photo_agree(running, root: Path) -> None:
     photo = (root / "api/samples/two.jpg").read_bytes()
     with httpx.Client(base_url=running.url, timeout=30) as client:
         answers = [
-            client.post("/predict", files={"file": ("two.jpg", photo)}),
-            client.post("/predict", content=photo, headers={"Content-Type": "image/jpeg"}),
-            client.post("/predict", json={"image": base64.b64encode(photo).decode()}),
+            client.post("/v1/predict", files={"file": ("two.jpg", photo)}),
+            client.post("/v1/predict", content=photo, headers={"Content-Type": "image/jpeg"}),
+            client.post("/v1/predict", json={"image": base64.b64encode(photo).decode()}),
         ]
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         faces = [answer.json()["faces"] for answer in answers]
-        models = client.get("/models").json()
+        models = client.get("/v1/models").json()
     assert faces[0] == faces[1] == faces[2]
     for face in faces[0]:
         assert list(face["probabilities"]) == CLASSES
@@ -51,7 +51,7 @@ def test_the_three_ways_to_send_a_photo_agree(running, root: Path) -> None:
 
 def test_a_smiling_portrait_is_happy(running, root: Path) -> None:
     photo = (root / "api/samples/two.jpg").read_bytes()
-    answer = httpx.post(f"{running.url}/predict", content=photo, headers={"Content-Type": "image/jpeg"}, timeout=30)
+    answer = httpx.post(f"{running.url}/v1/predict", content=photo, headers={"Content-Type": "image/jpeg"}, timeout=30)
     # Eileen Collins, on the right, beams.
     right = max(answer.json()["faces"], key=lambda face: face["box"]["x"])
     assert right["emotion"] == "happy"

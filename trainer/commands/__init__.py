@@ -8,6 +8,7 @@ ensemble  combine trained runs
 evaluate  measure a model
 export    write a version into the model repository
 options   what several commands take
+tables    what several commands print
 
 Keras, TensorFlow, Optuna and Matplotlib take seconds to import. What needs them is imported inside the commands, so
 that help and mistakes on the command line are answered at once.

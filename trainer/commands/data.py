@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +12,9 @@ from rich.text import Text
 
 from faces.contract import CLASSES
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
+from trainer.commands.tables import table
 from trainer.data.contact_sheet import write_contact_sheet
-from trainer.data.dataset import Dataset, read
-from trainer.data.duplicates import Duplicates, find_duplicates
+from trainer.data.dataset import Dataset, read_all
 from trainer.data.split import Split
 
 app = typer.Typer(help="Look at the data before training on it.", no_args_is_help=True)
@@ -28,7 +29,7 @@ def inspect(
         Path | None, typer.Option(help="Also write a PNG with a row of random faces of each class.")
     ] = None,
 ) -> None:
-    """Count the images per split and class, find copies across splits, and compare the labels with FER+ votes.
+    """Count the images per split and class, and copies of held-out ones, and compare the labels with FER+ votes.
 
     Reads everything that a training would read and stops at the first row or file that it cannot trust. For example:
 
@@ -36,11 +37,10 @@ def inspect(
         --sheet faces.png
     """
     console = Console()
-    raw = read(data, classes=parse_map(class_map), votes=votes)
+    raw = read_all(data, class_map=parse_map(class_map), votes=votes)
     kept = raw.without_leaks()
     console.print(_sources(raw))
     console.print(_counts(raw.splits))
-    console.print(_duplicates(raw.splits, find_duplicates(raw.splits)))
     console.print(
         f"{kept.leaked:,} Training images also stand in a split that is held out. A training leaves them out and keeps"
         f" {kept.facts['training_images']:,}; sha256 of what it reads: {kept.facts['sha256'][:16]}"
@@ -53,52 +53,30 @@ def inspect(
 
 
 def _sources(dataset: Dataset) -> Table:
-    table = _table("Sources", "name", "images", "sha256")
-    for source in (*dataset.sources, *([dataset.votes] if dataset.votes else [])):
-        table.add_row(Text(source.name), f"{source.images:,}", source.sha256[:16])
-    return table
+    sources = (*dataset.sources, *([dataset.votes] if dataset.votes else []))
+    rows = ([source.name, f"{source.images:,}", source.sha256[:16]] for source in sources)
+    return table("Sources", ["name", "images", "sha256"], rows)
 
 
 def _counts(splits: Mapping[str, Split]) -> Table:
-    table = _table("Images", "class", *splits, "total")
-    counts = {name: split.class_counts() for name, split in splits.items()}
-    for label in next(iter(counts.values()), {}):
-        row = [counts[name][label] for name in splits]
-        table.add_row(label, *(f"{count:,}" for count in (*row, sum(row))))
-    sizes = [len(split) for split in splits.values()]
-    table.add_section()
-    table.add_row("all", *(f"{size:,}" for size in (*sizes, sum(sizes))))
-    return table
-
-
-def _duplicates(splits: Mapping[str, Split], found: Duplicates) -> Table:
-    table = _table("Copies, pixel for pixel", "of", "repeated within", *(f"in {name}" for name in splits), "relabelled")
-    for name in splits:
-        across = (f"{found.across[name, other]:,}" if other != name else "" for other in splits)
-        table.add_row(name, f"{found.within[name]:,}", *across, f"{found.relabelled[name]:,}")
-    table.caption = "relabelled: images that have a copy with another label"
-    return table
+    counts = np.array([list(split.class_counts().values()) for split in splits.values()]).T
+    rows = [[name, *(f"{count:,}" for count in (*row, row.sum()))] for name, row in zip(CLASSES, counts, strict=True)]
+    total = ["all", *(f"{count:,}" for count in (*counts.sum(axis=0), counts.sum()))]
+    return table("Images", ["class", *splits, "total"], rows, [total])
 
 
 def _agreement(splits: Mapping[str, Split]) -> Table:
-    table = _table("Labels that agree with FER+", "class", *splits)
-    for label, name in enumerate(CLASSES):
-        table.add_row(name, *(_share(split.take(split.labels == label)) for split in splits.values()))
-    table.add_section()
-    table.add_row("all", *(_share(split) for split in splits.values()))
-    table.add_row("no majority", *(f"{(split.majority < 0).sum():,}" for split in splits.values()))
-    table.caption = "of the images that have a majority, a class with\nmore than half of the votes"
-    return table
+    rows = (
+        [name, *(_share(split.take(split.labels == label)) for split in splits.values())]
+        for label, name in enumerate(CLASSES)
+    )
+    overall = ["all", *(_share(split) for split in splits.values())]
+    none = ["no majority", *(f"{(split.majority < 0).sum():,}" for split in splits.values())]
+    agreement = table("Labels that agree with FER+", ["class", *splits], rows, [overall, none])
+    agreement.caption = "of the images that have a majority, a class with more than half of the votes"
+    return agreement
 
 
 def _share(split: Split) -> str:
     voted = split.majority >= 0
     return f"{(split.majority == split.labels)[voted].mean():.1%}" if voted.any() else "-"
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column(first)
-    for heading in others:
-        table.add_column(heading, justify="right")
-    return table

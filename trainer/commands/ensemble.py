@@ -1,15 +1,21 @@
 """`python -m trainer ensemble`."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from trainer.commands.options import ClassMap, Sources, parse_map
+from trainer.commands.tables import table
 from trainer.data.dataset import load
 from trainer.errors import TrainingError
 from trainer.run_directory import load_facts
+
+if TYPE_CHECKING:
+    from trainer.ensemble.cross_validation import Candidate
 
 console = Console()
 
@@ -17,7 +23,7 @@ console = Console()
 def ensemble(
     runs: Annotated[list[Path], typer.Argument(help="Run directories written by `train`, two or more.")],
     data: Sources,
-    classes: ClassMap = None,
+    class_map: ClassMap = None,
     method: Annotated[
         Literal["soft", "greedy", "simplex"], typer.Option(help="The method whose weights to keep.")
     ] = "simplex",
@@ -39,9 +45,10 @@ def ensemble(
 
         python -m trainer ensemble runs/a runs/b runs/c --data fer2013.csv.gz --flip
     """
-    from trainer.ensemble import fit
+    # Keras takes seconds to import.
     from trainer.ensemble.combination import Member
-    from trainer.ensemble.report import candidate_table
+    from trainer.ensemble.cross_validation import METHODS, cross_validate, member_scores
+    from trainer.ensemble.saved import load_ensemble, require_same_public_test, save_ensemble
     from trainer.export.version import require_tensorflow, write_version
     from trainer.networks.scores import FLIPPED, PLAIN
     from trainer.training.checkpoint import load_run
@@ -52,22 +59,47 @@ def ensemble(
         raise TrainingError("an ensemble needs two or more runs, each named once")
     for run in runs:
         load_facts(run)
-    dataset = load(data, classes=parse_map(classes))
+    dataset = load(data, class_map=parse_map(class_map))
     (split,) = dataset.require("PublicTest")
-    fit.require_same_public_test(runs, dataset.facts)
+    require_same_public_test(runs, dataset.facts)
     views = FLIPPED if flip else PLAIN
     with console.status(f"{len(runs)} members on {len(split):,} images"):
-        scores = fit.member_scores([Member(load_run(run), views=views) for run in runs], split)
+        scores = member_scores([Member(load_run(run), views=views) for run in runs], split)
         members = [
-            fit.cross_validate(run.name, "soft", each[None], split.labels)
-            for run, each in zip(runs, scores, strict=True)
+            cross_validate(run.name, "soft", each[None], split.labels) for run, each in zip(runs, scores, strict=True)
         ]
-        methods = {each: fit.cross_validate(each, each, scores, split.labels) for each in fit.METHODS}
-    console.print(candidate_table(members, list(methods.values()), method))
+        methods = {each: cross_validate(each, each, scores, split.labels) for each in METHODS}
+    console.print(_comparison(members, methods.values(), method))
     directory = out or Path("runs") / name
-    fit.save_ensemble(directory, runs, method, methods, views=views, data=dataset.facts)
+    save_ensemble(directory, runs, method, methods, views=views, data=dataset.facts)
     if repository is None:
         console.print(f"wrote {directory}; next: python -m trainer export {directory} --name {name}")
         return
-    combination, facts = fit.load_ensemble(directory)
+    combination, facts = load_ensemble(directory)
     console.print(f"wrote {write_version(combination, name, repository, facts, half=half)}")
+
+
+def _comparison(members: Sequence["Candidate"], methods: Collection["Candidate"], kept: str) -> Table:
+    """A row for each member on its own, then one for each method, with the weights that it gives the members."""
+    from trainer.ensemble.cross_validation import FOLDS  # here for the same reason
+
+    def row(candidate: "Candidate", weights: str) -> list[str]:
+        metrics = candidate.metrics
+        figures = (f"{figure:.4f}" for figure in (metrics.accuracy, metrics.log_loss, candidate.ece))
+        return [candidate.name, *figures, f"{candidate.rule.temperature:.2f}", weights]
+
+    def weights_of(candidate: "Candidate") -> str:
+        if candidate.rule.weights is None:
+            return "one vote each; cannot be exported: it has no gradient to explain"
+        shares = zip(members, candidate.rule.weights, strict=True)
+        return ", ".join(f"{member.name} {share:.2f}" for member, share in shares if share > 0)
+
+    made = table(
+        f"{members[0].metrics.count:,} PublicTest images, {FOLDS}-fold cross-validated, temperature fitted",
+        ["", "accuracy", "log-loss", "ECE", "temperature", "weights"],
+        [row(member, "") for member in members],
+        [row(method, weights_of(method)) for method in methods],
+        left=(0, 5),
+    )
+    made.caption = f"kept: {kept}; weights and temperature: fitted on all images"
+    return made

@@ -1,6 +1,5 @@
 """`python -m trainer evaluate`."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.commands.options import ClassMap, Sources, Votes, parse_map
+from trainer.commands.tables import table
 from trainer.data.dataset import load
 from trainer.evaluation.metrics import Metrics
 from trainer.files import write_files
@@ -27,7 +27,7 @@ def evaluate(
         Literal["Training", "PublicTest", "PrivateTest"], typer.Option(help="The split to measure on.")
     ] = "PublicTest",
     votes: Votes = None,
-    classes: ClassMap = None,
+    class_map: ClassMap = None,
     flip: Annotated[bool, typer.Option(help="Average the scores of each face and its mirror image.")] = False,
     compare: Annotated[
         str | None, typer.Option(help="Another model, as MODEL: measured on the same images and tested against it.")
@@ -50,9 +50,10 @@ def evaluate(
     if out is not None:
         # Before minutes of work rather than after.
         write_files(out, {})
-    dataset = load(data, classes=parse_map(classes), votes=votes)
+    dataset = load(data, class_map=parse_map(class_map), votes=votes)
     (faces,) = dataset.require(split)
 
+    # TensorFlow and Matplotlib take seconds to import.
     from trainer.evaluation.figures import class_rows, paired_rows, summary, title, write_report
     from trainer.evaluation.measure import measure
 
@@ -63,15 +64,14 @@ def evaluate(
         )
     columns = [summary(evaluation) for evaluation in report.evaluations]
     heading = f"{split}, {len(faces):,} images{', averaged with the mirror image' if flip else ''}"
-    console.print(
-        _table(heading, ["", *map(title, report.evaluations)], [[k, *(c[k] for c in columns)] for k in columns[0]])
-    )
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    console.print(table(heading, ["", *map(title, report.evaluations)], rows))
     for evaluation in report.evaluations:
         headings = ["class", "precision", "recall", "F1", "images"]
-        console.print(_table(title(evaluation), headings, class_rows(evaluation)))
+        console.print(table(title(evaluation), headings, class_rows(evaluation)))
         console.print(_confusion(evaluation.metrics))
     if report.verdict:
-        console.print(_table("Comparison", ["", ""], paired_rows(report)))
+        console.print(table("Comparison", ["", ""], paired_rows(report)))
         console.print(Text(report.verdict))
     if out is not None:
         for path in write_report(report, out):
@@ -80,18 +80,5 @@ def evaluate(
 
 def _confusion(metrics: Metrics) -> Table:
     names = list(metrics.recall)
-    rows = zip(names, metrics.confusion, strict=True)
-    return _table(
-        "Labels (rows) and predictions (columns)",
-        ["", *names],
-        ([name, *(f"{count:,}" for count in row)] for name, row in rows),
-    )
-
-
-def _table(heading: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=Text(heading), title_justify="left")
-    for index, name in enumerate(headings):
-        table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    rows = ([name, *(f"{count:,}" for count in row)] for name, row in zip(names, metrics.confusion, strict=True))
+    return table("Labels (rows) and predictions (columns)", ["", *names], rows)

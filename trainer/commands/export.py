@@ -31,7 +31,7 @@ def export(
         list[Path] | None,
         typer.Option(help="The data of the training, to measure again what --flip or --calibrate change."),
     ] = None,
-    classes: ClassMap = None,
+    class_map: ClassMap = None,
     half: Annotated[bool, typer.Option(help="Store kernels as float16: half the size, scores within 0.01.")] = False,
 ) -> None:
     """Write a run's best weights, or an ensemble, as the next free version of NAME in the model repository.
@@ -41,7 +41,8 @@ def export(
 
         python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
     """
-    from trainer.ensemble.fit import load_ensemble, load_single
+    # Keras takes seconds to import.
+    from trainer.ensemble.saved import load_ensemble, load_single
     from trainer.export.version import require_tensorflow, write_version
     from trainer.networks.scores import FLIPPED, PLAIN
 
@@ -55,7 +56,7 @@ def export(
     else:
         if changed and not data:
             raise ExportError("--flip and --calibrate need --data: the figures beside the model must be of that model")
-        dataset = load(data or [], classes=parse_map(classes)) if changed else None
+        dataset = load(data or [], class_map=parse_map(class_map)) if changed else None
         combination, facts = load_single(run, views=FLIPPED if flip else PLAIN, calibrate=calibrate, dataset=dataset)
         default = facts["config"]["model"]
     console.print(f"wrote {write_version(combination, name or default, repository, facts, half=half)}")

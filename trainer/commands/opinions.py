@@ -10,8 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from faces.contract import CLASSES
 from trainer.commands.options import ClassMap, Sources, parse_map
-from trainer.data.dataset import read
-from trainer.ensemble.opinions import ask
+from trainer.data.dataset import read_all
 from trainer.errors import ConfigError
 
 
@@ -31,9 +30,12 @@ def opinions(
 
         python -m trainer opinions --onnx expression.onnx --data fer2013.csv.gz --out opinions.npz
     """
+    # Keras takes seconds to import.
+    from trainer.ensemble.opinions import ask
+
     if out.suffix != ".npz":
         raise ConfigError(f"--out {out}: the name must end in .npz")
-    splits = read(data, classes=parse_map(class_map)).splits
+    splits = read_all(data, class_map=parse_map(class_map)).splits
     images = np.concatenate([split.images for split in splits.values()])
     console = Console()
     columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
+from trainer.commands.tables import table
 from trainer.data.dataset import load
 from trainer.errors import ConfigError
 from trainer.networks.spec import ArchitectureSpec, from_json
 from trainer.networks.spec_cost import Budget
 from trainer.provenance import provenance
+from trainer.search.plan import Plan
 from trainer.search.space import sample
 from trainer.search.trial import save_arrays
 from trainer.training.config import load_config, published
@@ -42,20 +43,26 @@ def create(
     space: Annotated[
         Literal["tutorial", "efficient"], typer.Option(help="Where architectures are sampled from.")
     ] = "efficient",
-    sampler: Annotated[Literal["random", "tpe"], typer.Option(help="`tpe` learns from the trials so far.")] = "random",
-    trials: Annotated[int, typer.Option(min=1, help="Architectures to train.")] = 40,
-    min_mmacs: Annotated[float, typer.Option(min=0, help="Fewest multiply-accumulates of a face, in millions.")] = 0,
-    max_mmacs: Annotated[float, typer.Option(min=0, help="Most of them.")] = 100,
-    max_parameters: Annotated[int, typer.Option(min=1, help="Most weights.")] = 2_000_000,
+    sampler: Annotated[
+        Literal["random", "tpe"], typer.Option(help="`tpe` learns from the trials so far.")
+    ] = Plan.sampler,
+    trials: Annotated[int, typer.Option(min=1, help="Architectures to train.")] = Plan.trials,
+    min_mmacs: Annotated[float, typer.Option(min=0, help="Fewest multiply-accumulates of a face, in millions.")] = (
+        Budget.min_macs / 1e6
+    ),
+    max_mmacs: Annotated[float, typer.Option(min=0, help="Most of them.")] = Budget.max_macs / 1e6,
+    max_parameters: Annotated[int, typer.Option(min=1, help="Most weights.")] = Budget.max_parameters,
     objective: Annotated[
         Literal["PublicTest", "cross-validation"], typer.Option(help="What a trial's accuracy is measured on.")
-    ] = "PublicTest",
-    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, on Training.")] = 3,
+    ] = Plan.objective,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation, on Training.")] = Plan.folds,
     share: Annotated[
         float, typer.Option(help="Share of the training images that a trial uses, for cheaper trials.")
-    ] = 1.0,
-    min_epochs: Annotated[int, typer.Option(min=1, help="Epochs that Hyperband lets every trial have.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of the choice of images.")] = 0,
+    ] = Plan.share,
+    min_epochs: Annotated[
+        int, typer.Option(min=1, help="Epochs that Hyperband lets every trial have.")
+    ] = Plan.min_epochs,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and of the choice of images.")] = Plan.seed,
     config: Annotated[
         Path | None, typer.Option(help="YAML of a trial's training. [default: the published search.yaml]")
     ] = None,
@@ -72,7 +79,8 @@ def create(
 
         python -m trainer search create first --space efficient --trials 40 --share 0.35 --max-mmacs 60
     """
-    from trainer.search.study import Plan, create_study
+    # Optuna takes a second to import.
+    from trainer.search.study import create_study
 
     plan = Plan(
         space=space,
@@ -114,6 +122,7 @@ def run(
 
         python -m trainer search run first --data fer2013.csv.gz --workers 2
     """
+    # Optuna takes a second to import.
     from trainer.search.crew import run_workers
     from trainer.search.study import bind, open_study
     from trainer.search.worker import Worker
@@ -121,7 +130,7 @@ def run(
     console = Console()
     location = storage or _default(name)
     study, plan = open_study(name, location)
-    dataset = load(data, classes=parse_map(class_map), votes=votes)
+    dataset = load(data, class_map=parse_map(class_map), votes=votes)
     bind(study, dataset.facts)
     # By digest: workers of one study may share the folder, and other data cannot take the place of what they read.
     arrays = _home(location) / f"{name}.arrays" / dataset.facts["sha256"][:16]
@@ -133,7 +142,7 @@ def run(
     def make(number: int, stop: Event, listen: "Listen") -> "Worker":
         return Worker(name, location, arrays, number=number, threads=count, timeout=timeout, stop=stop, listen=listen)
 
-    done = run_workers(make, workers, study, plan, console)
+    done = run_workers(make, workers, console)
     if not done:
         console.print("stopped; what was in training is queued again, and the same command goes on", highlight=False)
         raise typer.Exit(130)
@@ -148,22 +157,20 @@ def report(
 ) -> None:
     """Print the best trials and write NAME.json (the plan and all trials) and NAME.png.
 
-    The picture shows accuracy by trial, accuracy against multiply-accumulates with its Pareto front, and which
-    parameters matter. Works while the study runs.
+    The picture shows accuracy by trial, and accuracy against multiply-accumulates with its Pareto front. Works while
+    the study runs.
 
         python -m trainer search report first --out trainer/results
     """
+    # Optuna and Matplotlib take seconds to import.
     from trainer.search.report import HEADINGS, find, ranked, row, write_report
     from trainer.search.study import open_study
 
     console = Console()
     study, plan = open_study(name, storage or _default(name))
     findings = find(study, plan)
-    table = Table(*HEADINGS, box=None, title_justify="left")
-    table.title = f"{name}: {len(findings.trials)} of {plan.trials} trials"
-    for trial in ranked(findings.trials)[:10]:
-        table.add_row(*row(trial))
-    console.print(table)
+    title = f"{name}: {len(findings.trials)} of {plan.trials} trials"
+    console.print(table(title, HEADINGS, map(row, ranked(findings.trials)[:10]), left=(1, len(HEADINGS) - 1)))
     for path in write_report(findings, out or _home(_default(name))):
         console.print(f"wrote {path}", soft_wrap=True, highlight=False)
 
@@ -195,7 +202,8 @@ def export(
 
         python -m trainer search export first --data fer2013.csv.gz --top 3
     """
-    from trainer.ensemble.fit import load_single
+    # Keras takes seconds to import.
+    from trainer.ensemble.saved import load_single
     from trainer.export.version import find_version, require_tensorflow, write_version
     from trainer.networks.scores import FLIPPED, PLAIN
     from trainer.search.retrain import best, retrain
@@ -207,7 +215,7 @@ def export(
     settings = load_config(config or published("random"), list(overrides or []))
     study, _ = open_study(name, storage or _default(name))
     chosen = best(name, outcomes(study), top)
-    dataset = load(data, classes=parse_map(class_map), votes=votes)
+    dataset = load(data, class_map=parse_map(class_map), votes=votes)
     facts: dict[str, Any] = {"data": dataset.facts, **provenance()}
     accuracies: dict[Path, float] = {}
     for trial in chosen:

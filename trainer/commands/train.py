@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
+from trainer.commands.tables import table
 from trainer.data.dataset import load
 from trainer.errors import ConfigError
 from trainer.provenance import provenance
-from trainer.run_directory import claim, load_facts
+from trainer.run_directory import load_facts, require_unclaimed
 from trainer.training.config import load_config, published
 
 
@@ -63,19 +63,18 @@ def train(
             " them: --set ferplus=0"
         )
     directory = out or Path("runs") / name
-    claim(directory, resume=resume, overwrite=overwrite)
+    require_unclaimed(directory, resume=resume, overwrite=overwrite)
 
-    from trainer.ensemble.teacher import consult, identify, parse_source
+    # Keras takes seconds to import.
+    from trainer.ensemble.teacher import consult, parse_source
     from trainer.networks.networks import build
     from trainer.training.fit import fit
 
     build(settings.model, settings.model_args)
     teachers = [parse_source(text) for text in teacher or []]
-    for source in teachers:
-        identify(source.path)
-    classes = parse_map(class_map)
+    mapping = parse_map(class_map)
     console = Console()
-    dataset = load(data, classes=classes, votes=votes)
+    dataset = load(data, class_map=mapping, votes=votes)
     training, validation = dataset.require("Training", "PublicTest")
     console.print(f"{len(training):,} training images, {len(validation):,} to select the best epoch on")
     if dataset.leaked:
@@ -86,10 +85,8 @@ def train(
         with console.status(f"asking {len(teachers)} teacher(s) about {len(training):,} images"):
             taught = consult(teachers, training.images, settings.distill.views)
     result = fit(settings, training, validation, directory, facts, console, init=init, resume=resume, teacher=taught)
-    table = Table(title=f"{name}, epoch {result.epoch}: accuracy {result.metrics.accuracy:.4f} on PublicTest")
-    for heading in ("class", "precision", "recall"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for label, precision in result.metrics.precision.items():
-        table.add_row(label, f"{precision:.3f}", f"{result.metrics.recall[label]:.3f}")
-    console.print(table)
+    metrics = result.metrics
+    rows = [[label, f"{share:.3f}", f"{metrics.recall[label]:.3f}"] for label, share in metrics.precision.items()]
+    title = f"{name}, epoch {result.epoch}: accuracy {metrics.accuracy:.4f} on PublicTest"
+    console.print(table(title, ["class", "precision", "recall"], rows))
     console.print(f"next: python -m trainer export {directory}", soft_wrap=True)

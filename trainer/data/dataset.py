@@ -101,42 +101,44 @@ class Dataset:
         }
 
 
-def load(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
+def load(sources: Sequence[Path], *, class_map: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
     """Read all sources and leave out of Training what also stands in a split that is held out.
 
     Args:
         sources: Kaggle CSVs (plain, .gz, .zip) or their arrays (.npz; see `fer2013`), and folders of images (see
             `folder`), in any mixture.
-        classes: class folder names that are not ours -> ours.
+        class_map: class folder names that are not ours -> ours.
         votes: FER+'s fer2013new.csv, row for row beside the first CSV of `sources`. Other faces have no votes.
 
     Raises:
         DataError: a source cannot be trusted; names file, line where there is one, and reason.
-        ConfigError: `classes` maps to a class that does not exist.
+        ConfigError: `class_map` maps to a class that does not exist.
     """
-    return read(sources, classes=classes, votes=votes).without_leaks()
+    return read_all(sources, class_map=class_map, votes=votes).without_leaks()
 
 
-def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, votes: Path | None = None) -> Dataset:
+def read_all(
+    sources: Sequence[Path], *, class_map: Mapping[str, str] | None = None, votes: Path | None = None
+) -> Dataset:
     """As `load`, but with every image that the sources hold."""
-    classes = classes or {}
-    for foreign, ours in classes.items():
+    class_map = class_map or {}
+    for foreign, ours in class_map.items():
         if ours not in CLASSES:
             raise ConfigError(f"class map {foreign}={ours}: {ours!r} is not one of {', '.join(CLASSES)}")
     parts: dict[str, list[Split]] = {name: [] for name in SPLITS}
     found: list[Source] = []
     voted: Source | None = None
     for path in sources:
-        cast = None
+        its_votes = None
         if path.is_dir():
-            splits, digest = read_folder(path, classes)
+            splits, digest = read_folder(path, class_map)
         else:
-            cast = votes if voted is None else None
-            splits = (read_arrays if path.suffix.lower() == ".npz" else read_fer2013)(path, cast)
+            its_votes = votes if voted is None else None
+            splits = (read_arrays if path.suffix.lower() == ".npz" else read_fer2013)(path, its_votes)
             digest = sha256(path)
         found.append(Source(path.resolve().name, digest, sum(map(len, splits.values()))))
-        if cast is not None:
-            voted = Source(cast.name, sha256(cast), found[-1].images)
+        if its_votes is not None:
+            voted = Source(its_votes.name, sha256(its_votes), found[-1].images)
         for name, split in splits.items():
             parts[name].append(split)
     if votes is not None and voted is None:

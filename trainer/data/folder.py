@@ -25,7 +25,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _LITTER = ("thumbs.db", "desktop.ini")
 
 
-def read_folder(root: Path, classes: Mapping[str, str]) -> tuple[dict[str, Split], str]:
+def read_folder(root: Path, class_map: Mapping[str, str]) -> tuple[dict[str, Split], str]:
     """Read `<root>/<class>/<image>`, or `<root>/<Training|PublicTest|PrivateTest>/<class>/<image>`.
 
     An image is a cropped face of any size and colour; it becomes 48x48 grey, as the gateway makes it of a photo.
@@ -34,7 +34,7 @@ def read_folder(root: Path, classes: Mapping[str, str]) -> tuple[dict[str, Split
 
     Args:
         root: the folder. Hidden files are skipped, and so are files beside the class folders.
-        classes: class folder names that are not ours -> ours. Upper and lower case are the same.
+        class_map: class folder names that are not ours -> ours. Upper and lower case are the same.
 
     Returns:
         The splits, and the hex digest (SHA-256) of all names and contents.
@@ -44,7 +44,7 @@ def read_folder(root: Path, classes: Mapping[str, str]) -> tuple[dict[str, Split
     """
     images, labels, usages = [], [], []
     digest = hashlib.sha256()
-    for path, split, label in _files(root, {name.casefold(): ours for name, ours in classes.items()}):
+    for path, split, label in _files(root, {name.casefold(): ours for name, ours in class_map.items()}):
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -84,20 +84,20 @@ def _split_of(image: NDArray[np.uint8]) -> str:
     return "PublicTest" if number % 10 == 0 else "Training"
 
 
-def _files(root: Path, classes: Mapping[str, str]) -> Iterator[tuple[Path, str | None, int]]:
+def _files(root: Path, class_map: Mapping[str, str]) -> Iterator[tuple[Path, str | None, int]]:
     folders = _visible(root, folders=True)
     named = [folder for folder in folders if folder.name in SPLITS]
     if named and (other := [folder.name for folder in folders if folder not in named]):
         raise DataError(root, f"has {other[0]!r} beside the split folder {named[0].name!r}; known: {', '.join(SPLITS)}")
     for split in named or [root]:
         for folder in _visible(split, folders=True):
-            for path, label in _class_files(folder, classes):
+            for path, label in _class_files(folder, class_map):
                 yield path, split.name if named else None, label
 
 
-def _class_files(folder: Path, classes: Mapping[str, str]) -> Iterator[tuple[Path, int]]:
+def _class_files(folder: Path, class_map: Mapping[str, str]) -> Iterator[tuple[Path, int]]:
     name = folder.name.casefold()
-    name = classes.get(name, name)
+    name = class_map.get(name, name)
     if name not in CLASSES:
         raise DataError(
             folder, f"is not a known class; known: {', '.join(CLASSES)}. For another name, --map {folder.name}=CLASS"

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from faces.contract import CLASSES
 from trainer.errors import ConfigError, TrainingError
-from trainer.evaluation.metrics import softmax
 from trainer.files import BROKEN_ARRAYS, open_arrays, reason, replacing, sha256
+from trainer.networks.scores import softmax
 
 VIEWS = ("clean", "mirrored")
 _BATCH = 32
@@ -57,8 +57,7 @@ class Opinions:
         index = [rows.get(digest, -1) for digest in digests(images).tolist()]
         if missing := index.count(-1):
             raise ConfigError(f"{missing:,} of {len(images):,} faces have no opinion; make them of the same data")
-        logits = self.logits[index, :views].astype(np.float32) / np.float32(temperature)
-        mean: NDArray[np.float32] = softmax(logits).mean(axis=1)
+        mean: NDArray[np.float32] = softmax(self.logits[index, :views].astype(np.float32), temperature).mean(axis=1)
         return mean
 
 
@@ -158,6 +157,7 @@ def ask(
 
 def _open(onnx: Path, threads: int) -> Any:
     try:
+        # An extra of its own: nothing else needs it.
         import onnxruntime
     except ImportError as error:
         raise ConfigError("onnxruntime is not installed; pip install 'emotion-serving[teacher]'") from error

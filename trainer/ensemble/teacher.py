@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.contract import to_input
 from trainer.ensemble.combination import Combination, Member
-from trainer.ensemble.fit import load_ensemble
 from trainer.ensemble.opinions import read_opinions
+from trainer.ensemble.saved import load_ensemble
 from trainer.errors import ConfigError, TrainerError
 from trainer.files import sha256
 from trainer.networks.scores import FLIPPED, Scorer, over_views, temper, to_numpy
@@ -26,53 +25,52 @@ from trainer.run_directory import ENSEMBLE, WEIGHTS
 from trainer.training.checkpoint import load_run
 from trainer.training.targets import Teacher
 
-_BATCH = 512
-
 
 @dataclass(frozen=True)
-class Source:
+class TeacherSource:
     """One teacher."""
 
     # Directory of a run or an ensemble, version of a SavedModel (which needs TensorFlow), or file of opinions.
     path: Path
+    # Tells one teacher from another, see `identify`.
+    sha256: str
     # Its logits are divided by this before all teachers' probabilities are averaged: above 1 for one that knows its
     # training images by heart, and so is too sure of them.
     temperature: float = 1.0
 
 
-def parse_source(text: str) -> Source:
+def parse_source(text: str) -> TeacherSource:
     """PATH or PATH:TEMPERATURE.
 
     Raises:
-        ConfigError: the temperature is not a number above 0.
+        ConfigError: the temperature is not a number above 0, or there is no teacher at the path.
     """
     path, colon, number = text.rpartition(":")
     if not colon or Path(text).exists():
-        return Source(Path(text))
+        return TeacherSource(Path(text), identify(Path(text)))
     try:
         temperature = float(number)
     except ValueError:
         temperature = 0.0
     if not (0 < temperature < float("inf")):
         raise ConfigError(f"--teacher {text}: the temperature {number!r} is not a number above 0")
-    return Source(Path(path), temperature)
+    return TeacherSource(Path(path), identify(Path(path)), temperature)
 
 
-def consult(teachers: Sequence[Source], images: NDArray[np.uint8], views: int) -> Teacher:
+def consult(teachers: Sequence[TeacherSource], images: NDArray[np.uint8], views: int) -> Teacher:
     """Ask all teachers about images uint8 [N, 48, 48]; their probabilities are averaged.
 
     Args:
+        teachers: one or more.
         images: the training images.
         views: 1: as they are; 2: averaged with their mirrors.
 
     Raises:
-        ConfigError: no teacher, one that is none of these, or one without an opinion of some images.
+        ConfigError: a teacher has no opinion of some images.
         TrainerError: a model cannot be loaded.
     """
-    if not teachers:
-        raise ConfigError("no teacher; give --teacher a run directory, a SavedModel's version directory or opinions")
     sources = [
-        {"name": teacher.path.resolve().name, "sha256": identify(teacher.path), "temperature": teacher.temperature}
+        {"name": teacher.path.resolve().name, "sha256": teacher.sha256, "temperature": teacher.temperature}
         for teacher in teachers
     ]
     opinions = [_ask(teacher, images, views) for teacher in teachers]
@@ -80,7 +78,7 @@ def consult(teachers: Sequence[Source], images: NDArray[np.uint8], views: int) -
 
 
 def identify(path: Path) -> str:
-    """Tells one teacher from another: sha256 of its weights, hex; an ensemble's is of its description and its members.
+    """What tells one teacher from another: sha256 of its weights, hex; of an ensemble, of its description and members.
 
     Raises:
         ConfigError: `path` is no finished run, ensemble, SavedModel or file.
@@ -97,7 +95,7 @@ def identify(path: Path) -> str:
     raise ConfigError(f"{path}: neither a run directory, nor an ensemble's, a SavedModel's version directory or a file")
 
 
-def _ask(teacher: Source, images: NDArray[np.uint8], views: int) -> NDArray[np.float32]:
+def _ask(teacher: TeacherSource, images: NDArray[np.uint8], views: int) -> NDArray[np.float32]:
     if teacher.path.is_file():
         try:
             return read_opinions(teacher.path).probabilities(images, views, teacher.temperature)
@@ -108,8 +106,7 @@ def _ask(teacher: Source, images: NDArray[np.uint8], views: int) -> NDArray[np.f
     def soft(faces: NDArray[np.float32]) -> NDArray[np.float32]:
         return to_numpy(temper(score(faces), teacher.temperature))
 
-    batches = (to_input(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH))
-    return np.concatenate([over_views(soft, batch, FLIPPED[:views]) for batch in batches])
+    return over_views(soft, images, FLIPPED[:views])
 
 
 def _open(path: Path) -> Scorer:

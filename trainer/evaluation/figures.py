@@ -12,7 +12,7 @@ from faces.contract import CLASSES
 from trainer.evaluation.measure import Evaluation, Report
 from trainer.files import write_files
 
-COLOURS = ("#2b6cb0", "#c05621")
+BLUE = "#2b6cb0"
 GREY = "#a0aec0"
 
 
@@ -80,7 +80,6 @@ def paired_rows(report: Report) -> list[list[str]]:
         ["only the second is right", f"{paired.only_b:,}"],
         ["difference in accuracy", _with_interval(paired.difference, paired.interval, sign="+")],
         ["McNemar's exact test", f"p = {paired.p_value:.3g}"],
-        ["its mid-p variant", f"p = {paired.mid_p:.3g}"],
     ]
 
 
@@ -102,7 +101,7 @@ def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
     bins = evaluation.reliability
     width = bins.edges[1] - bins.edges[0]
     middles = bins.edges[:-1] + width / 2
-    axes.bar(middles, bins.accuracy, width, color=COLOURS[0], edgecolor="white", label="accuracy")
+    axes.bar(middles, bins.accuracy, width, color=BLUE, edgecolor="white", label="accuracy")
     share = bins.count / bins.count.sum()
     axes.bar(middles, share, width / 3, color=GREY, edgecolor="white", label="share of images")
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="calibrated")
@@ -111,43 +110,16 @@ def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
     axes.legend(loc="upper left", frameon=False)
 
 
-def _draw_accuracy(axes: Axes, report: Report) -> None:
-    """Both accuracies with their intervals."""
-    for place, (evaluation, colour) in enumerate(zip(report.evaluations, COLOURS, strict=False)):
-        low, high = evaluation.interval
-        accuracy = evaluation.metrics.accuracy
-        axes.errorbar(accuracy, -place, xerr=[[accuracy - low], [high - accuracy]], fmt="o", capsize=4, color=colour)
-        axes.annotate(f"{accuracy:.4f}", (accuracy, -place), (0, 8), textcoords="offset points", ha="center")
-    axes.set_yticks([0, -1], ["first", "second"])
-    axes.set(ylim=(-1.6, 0.6), xlabel="accuracy, 95 % interval", title="Accuracy")
-    axes.grid(axis="x", alpha=0.3)
-
-
-def _draw_recall(axes: Axes, report: Report) -> None:
-    """Recall by class, the two models side by side."""
-    places = np.arange(len(CLASSES))
-    for index, (evaluation, colour) in enumerate(zip(report.evaluations, COLOURS, strict=False)):
-        recall = list(evaluation.metrics.recall.values())
-        axes.bar(places + 0.4 * index - 0.2, recall, 0.4, color=colour, label=("first", "second")[index])
-    axes.set_xticks(places, CLASSES, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set(ylim=(0, 1), ylabel="recall", title="Recall by class")
-    axes.legend(frameon=False, ncols=2)
-
-
 def _overview(report: Report) -> Figure:
-    rows = len(report.evaluations) + (report.paired is not None)
+    rows = len(report.evaluations)
     figure = Figure(figsize=(11, 5.7 * rows), layout="constrained")
     parts = figure.subfigures(rows, 1, squeeze=False)[:, 0]
-    for part, evaluation in zip(parts, report.evaluations, strict=False):
+    for part, evaluation in zip(parts, report.evaluations, strict=True):
         accuracy = _with_interval(evaluation.metrics.accuracy, evaluation.interval)
         part.suptitle(f"{title(evaluation)} on {report.split}: accuracy {accuracy}")
         left, right = part.subplots(1, 2)
         _draw_confusion(left, evaluation)
         _draw_reliability(right, evaluation)
-    if report.paired:
-        left, right = parts[-1].subplots(1, 2)
-        _draw_accuracy(left, report)
-        _draw_recall(right, report)
     return figure
 
 

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.contract import to_input
 from trainer.data.split import Split
 from trainer.errors import TrainerError
 from trainer.evaluation.measured_cost import GraphCost, Latency, graph_cost, latency
 from trainer.evaluation.metrics import Metrics, Paired, Reliability, accuracy_interval, mcnemar, reliability, score
 from trainer.evaluation.predictor import SavedModelPredictor, ServerPredictor, open_predictor
-from trainer.networks.scores import FLIPPED, PLAIN, Scorer, over_views
+from trainer.networks.scores import FLIPPED, PLAIN, over_views
 
-CHUNK = 1024
 SIGNIFICANCE = 0.05
 
 
@@ -58,7 +56,7 @@ class Evaluation:
         return {
             "source": self.source,
             "version": self.version,
-            **metrics.to_json(),
+            **asdict(metrics),
             "f1": metrics.f1,
             "support": metrics.support,
             "accuracy_interval": list(self.interval),
@@ -102,7 +100,7 @@ class Report:
             "flip": self.flip,
             "data": self.data,
             "models": [evaluation.to_json() for evaluation in self.evaluations],
-            "comparison": self.paired and {**self.paired.to_json(), "verdict": self.verdict},
+            "comparison": self.paired and {**asdict(self.paired), "verdict": self.verdict},
         }
 
 
@@ -137,12 +135,6 @@ def measure(
     return Report(name, flip, evaluations, paired, data or {})
 
 
-def predict(score: Scorer, images: NDArray[np.uint8], *, flip: bool = False) -> NDArray[np.float32]:
-    """Scores float32 [N, 7] of images uint8 [N, 48, 48]; with `flip`, the mean over each and its mirror image."""
-    chunks = (to_input(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
-    return np.concatenate([over_views(score, faces, FLIPPED if flip else PLAIN) for faces in chunks])
-
-
 def verdict(paired: Paired, a: str, b: str) -> str:
     """One plain sentence on whether A and B differ in accuracy."""
     points, low, high = (100 * value for value in (paired.difference, *paired.interval))
@@ -165,7 +157,7 @@ def _measure(source: str, split: Split, flip: bool, runs: int, tell: Callable[[s
     predictor = open_predictor(source)
     try:
         tell(f"{source}: {len(split):,} images")
-        scores = predict(predictor.scores, split.images, flip=flip)
+        scores = over_views(predictor.scores, split.images, FLIPPED if flip else PLAIN)
         tell(f"{source}: latency")
         times = latency(predictor.scores, runs=runs)
         cost = graph_cost(predictor) if isinstance(predictor, SavedModelPredictor) else None

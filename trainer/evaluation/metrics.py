@@ -3,7 +3,7 @@
 Every interval is the percentile bootstrap's at 95 % (Efron and Tibshirani 1993, chapter 13).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,16 +35,12 @@ class Metrics:
     @property
     def f1(self) -> dict[str, float]:
         """Harmonic mean of precision and recall per class; 0 where both are."""
-        pairs = {name: (value, self.recall[name]) for name, value in self.precision.items()}
-        return {name: 2 * p * r / max(p + r, 1e-12) for name, (p, r) in pairs.items()}
+        return {name: float(_f1(precision, self.recall[name])) for name, precision in self.precision.items()}
 
     @property
     def support(self) -> dict[str, int]:
         """Number of faces labelled with each class."""
         return {name: sum(row) for name, row in zip(self.precision, self.confusion, strict=True)}
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -83,18 +79,6 @@ class Paired:
     interval: tuple[float, float]
     # Two-sided exact McNemar test of equal accuracy.
     p_value: float
-    # The same, counting half the probability of the observed outcome: less conservative (Fagerland et al. 2013).
-    mid_p: float
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax over the last axis, [..., C] -> [..., C], shifted by the maximum so that it cannot overflow."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    scores: NDArray[np.float32] = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    return scores
 
 
 def score(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> Metrics:
@@ -106,12 +90,11 @@ def score(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> Metr
     hits = confusion.diagonal()
     precision = hits / np.maximum(confusion.sum(axis=0), 1)
     recall = hits / np.maximum(confusion.sum(axis=1), 1)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     likelihood = np.maximum(scores[np.arange(count), labels], np.finfo(np.float32).tiny)
     return Metrics(
         count=count,
         accuracy=float(hits.sum() / count),
-        macro_f1=float(f1.mean()),
+        macro_f1=float(_f1(precision, recall).mean()),
         log_loss=float(-np.log(likelihood).mean()),
         precision=dict(zip(CLASSES, map(float, precision), strict=True)),
         recall=dict(zip(CLASSES, map(float, recall), strict=True)),
@@ -153,12 +136,11 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_], *, seed: int = 0) -> Pai
         a, b: bool [N], correctness of each model on the same faces in the same order.
     """
     # Takes a second to import, which every training would wait for.
-    from scipy.stats import binom, binomtest
+    from scipy.stats import binomtest
 
     count = len(a)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    disagreements, fewer = only_a + only_b, min(only_a, only_b)
-    mid_p = 2 * binom.cdf(fewer, disagreements, 0.5) - binom.pmf(fewer, disagreements, 0.5)
+    disagreements = only_a + only_b
     shares = np.array([only_a, only_b, count - disagreements]) / count
     drawn = np.random.default_rng(seed).multinomial(count, shares, RESAMPLES)
     return Paired(
@@ -168,8 +150,11 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_], *, seed: int = 0) -> Pai
         difference=(only_a - only_b) / count,
         interval=_percentiles((drawn[:, 0] - drawn[:, 1]) / count),
         p_value=float(binomtest(only_a, disagreements).pvalue) if disagreements else 1.0,
-        mid_p=float(mid_p),
     )
+
+
+def _f1(precision: Any, recall: Any) -> Any:
+    return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
 
 def _percentiles(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -106,8 +106,9 @@ def _composition(facts: Mapping[str, Any]) -> str:
 
 def _data(facts: Mapping[str, Any]) -> str:
     trained_on = {member["data"]["sha256"]: member["data"] for member in facts.get("members", [facts])}
-    paragraphs = ["\n".join([*_sentences(data), *_teaching(facts)]) for data in trained_on.values()]
-    return "\n\n".join([*paragraphs, "Nothing was fitted or selected on PrivateTest."])
+    paragraphs = ["\n".join(_sentences(data)) for data in trained_on.values()]
+    taught = "\n".join(_teaching(facts))
+    return "\n\n".join(filter(None, [*paragraphs, taught, "Nothing was fitted or selected on PrivateTest."]))
 
 
 def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
@@ -122,14 +123,14 @@ def _sentences(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _teaching(facts: Mapping[str, Any]) -> Iterator[str]:
     for run in facts.get("members", [facts]):
-        whose = f"`{run['name']}`: " if "members" in facts else ""
+        subject = f"`{run['name']}`" if "members" in facts else "It"
         if share := run.get("config", {}).get("ferplus"):
-            yield f"{whose}{share:.0%} of a face's target were its FER+ votes."
+            yield f"{subject} was trained on targets of which {share:.0%} were a face's FER+ votes."
         if run.get("teacher"):
             teachers = ", ".join(f"`{source['name']}`" for source in run["teacher"]["sources"])
-            yield f"{whose}distilled from {teachers}."
+            yield f"{subject} was distilled from {teachers}."
         if run.get("init"):
-            yield f"{whose}began with another run's weights, of {run['init']['data']['training_images']:,} images."
+            yield f"{subject} began with another run's weights, of {run['init']['data']['training_images']:,} images."
 
 
 def _selection(facts: Mapping[str, Any]) -> str:

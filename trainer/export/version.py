@@ -1,8 +1,7 @@
 """One version of a model in the repository: written aside, asked once, numbered, and found again."""
 
 import json
-import os
-import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,8 +43,8 @@ def write_version(
 ) -> Path:
     """Write trained networks as the next free version of `name`: a SavedModel of the project's model contract.
 
-    The version is built in a hidden sibling directory and renamed, so that a server that watches the repository finds
-    it whole or not at all.
+    The version is built in a hidden directory beside its place and renamed, so that a server that watches the
+    repository finds it whole or not at all.
 
     Args:
         combination: weights, views and temperature are baked in.
@@ -59,38 +58,35 @@ def write_version(
         `storage` (type of the kernels on disk), `bytes`, `largest_score_difference` from Keras.
 
     Raises:
-        ExportError: another backend than TensorFlow; the SavedModel answers otherwise than the combination (by more
-            than 1e-4 of a score, 1e-2 with `half`); or the repository cannot be written.
+        ExportError: the SavedModel answers otherwise than the combination (by more than 1e-4 of a score, 1e-2 with
+            `half`); or the repository cannot be written.
     """
-    require_tensorflow()
-    # Not above: who asks for a backend first may have no TensorFlow.
+    # Not above: who calls `require_tensorflow` first may have none.
     import tensorflow as tf
 
     from trainer.evaluation.predictor import SavedModelPredictor
     from trainer.export.graph import Servable, write_warmup
 
     home = repository / name
-    partial = home / f".partial-{os.getpid()}"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(home)
-        Servable(combination, half=half).save(partial)
-        difference = _smoke_test(combination, SavedModelPredictor(partial).scores, half=half)
-        write_warmup(partial, name)
-        written = {
-            **facts,
-            "export": {
-                "storage": "float16" if half else "float32",
-                "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
-                "largest_score_difference": difference,
-            },
-        }
-        write_json(partial / "metrics.json", written)
-        return _publish(partial, name, written)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=home) as aside:
+            partial = Path(aside, name)
+            Servable(combination, half=half).save(partial)
+            difference = _smoke_test(combination, SavedModelPredictor(partial).scores, half=half)
+            write_warmup(partial, name)
+            written = {
+                **facts,
+                "export": {
+                    "storage": "float16" if half else "float32",
+                    "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
+                    "largest_score_difference": difference,
+                },
+            }
+            write_json(partial / "metrics.json", written)
+            return _publish(partial, home, written)
     except (OSError, tf.errors.OpError) as error:
         raise ExportError(f"{home}: cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _smoke_test(combination: Combination, score: Scorer, *, half: bool) -> float:
@@ -103,28 +99,17 @@ def _smoke_test(combination: Combination, score: Scorer, *, half: bool) -> float
     return worst
 
 
-def _publish(partial: Path, name: str, facts: Mapping[str, Any]) -> Path:
+def _publish(partial: Path, home: Path, facts: Mapping[str, Any]) -> Path:
     while True:
-        version = next_version(partial.parent)
-        (partial / "README.md").write_text(model_card(name, version, facts), encoding="utf-8")
-        final = partial.with_name(str(version))
+        version = next_version(home)
+        (partial / "README.md").write_text(model_card(home.name, version, facts), encoding="utf-8")
+        final = home / str(version)
         try:
             # Fails rather than replaces where another export took the number in the meantime.
             return partial.rename(final)
         except OSError:
             if not final.exists():
                 raise
-
-
-def _remove_abandoned(home: Path) -> None:
-    # What exports that were killed left; a process that still runs may be writing its own.
-    for partial in home.glob(".partial-*"):
-        try:
-            os.kill(int(partial.name.removeprefix(".partial-")), 0)
-        except (ValueError, ProcessLookupError):
-            shutil.rmtree(partial, ignore_errors=True)
-        except PermissionError:
-            continue
 
 
 def find_version(facts: Mapping[str, Any], home: Path) -> Path | None:

@@ -24,6 +24,7 @@ class BatchNorm(keras.layers.BatchNormalization):  # type: ignore[misc]
     if keras.backend.backend() == "torch":
 
         def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+            # Here, because PyTorch need not be installed where another backend trains.
             from torch.nn import functional
 
             normalized = functional.batch_norm(
@@ -48,6 +49,7 @@ class MaxPool(keras.layers.MaxPooling2D):  # type: ignore[misc]
     if keras.backend.backend() == "torch":
 
         def call(self, inputs: Any) -> Any:
+            # Here, because PyTorch need not be installed where another backend trains.
             from torch.nn import functional
 
             # "same" means one column more on the right of an even side, but one on either side of an odd one.

@@ -12,6 +12,11 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from faces.contract import to_input
+
+CHUNK = 1024
+"""Faces that a finished model is given at once: as float32 all of a split would fill the memory."""
+
 # Keeps logarithms finite: the smallest float32 that is not denormal.
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -61,11 +66,19 @@ def temper(scores: Any, temperature: float) -> Any:
     return ops.softmax(ops.log(ops.maximum(scores, TINY)) / temperature)
 
 
-def over_views(score: Scorer, faces: NDArray[np.float32], views: Sequence[str]) -> NDArray[np.float32]:
-    """The mean of a finished model's scores over views of each face."""
-    shown = (np.ascontiguousarray(ops.convert_to_numpy(VIEWS[view].show(faces))) for view in views)
-    scores: NDArray[np.float32] = np.mean([score(each) for each in shown], axis=0, dtype=np.float32)
-    return scores
+def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
+    """Scores of logits in memory, over the last axis: [..., C] -> [..., C]."""
+    return to_numpy(ops.softmax(logits / np.float32(temperature)))
+
+
+def over_views(score: Scorer, images: NDArray[np.uint8], views: Sequence[str]) -> NDArray[np.float32]:
+    """A finished model's scores of images uint8 [N, 48, 48], each the mean over views of the face: float32 [N, C]."""
+    parts = []
+    for start in range(0, len(images), CHUNK):
+        faces = to_input(images[start : start + CHUNK])
+        shown = (np.ascontiguousarray(to_numpy(VIEWS[view].show(faces))) for view in views)
+        parts.append(np.mean([score(each) for each in shown], axis=0, dtype=np.float32))
+    return np.concatenate(parts)
 
 
 def to_numpy(values: Any) -> NDArray[Any]:

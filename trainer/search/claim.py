@@ -17,8 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 from trainer.errors import TrainingError
 from trainer.networks.spec import ArchitectureSpec, spec_digest, to_json
 from trainer.networks.spec_cost import cost
+from trainer.search.plan import Plan
 from trainer.search.space import SPACES, objection
-from trainer.search.study import Plan, database_url, was_trained
+from trainer.search.study import database_url, was_trained
 
 HEARTBEAT_S = 10
 STALE_S = 90

@@ -2,7 +2,6 @@
 
 import io
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from matplotlib.figure import Figure
 from trainer.errors import TrainerError
 from trainer.files import write_files
 from trainer.networks.spec import ArchitectureSpec, PlainSpec
-from trainer.search.study import Outcome, Plan, dump_outcome, outcomes
+from trainer.search.plan import Plan
+from trainer.search.study import Outcome, dump_outcome, outcomes
 
-MIN_TRIALS = 10
-"""Complete trials below which parameter importance would be noise."""
 _COLOURS = {"complete": "#2b6cb0", "pruned": "#a0aec0", "failed": "#c05621", "running": "#d69e2e"}
 
 
@@ -35,8 +33,6 @@ class Findings:
     data: dict[str, Any]
     # In trial order.
     trials: Sequence[Outcome]
-    # Share of each parameter; None where there are too few complete trials to tell.
-    importance: dict[str, float] | None
 
 
 def find(study: optuna.Study, plan: Plan) -> Findings:
@@ -48,25 +44,7 @@ def find(study: optuna.Study, plan: Plan) -> Findings:
     trials = outcomes(study)
     if not trials:
         raise TrainerError(f"study {study.study_name!r} has no trials yet; `search run` trains them")
-    return Findings(study.study_name, plan, study.user_attrs.get("data", {}), trials, importance(study))
-
-
-def importance(study: optuna.Study) -> dict[str, float] | None:
-    """Each parameter's share in being among the best quarter of the complete trials (PED-ANOVA, Watanabe et al. 2023).
-
-    Shares add up to 1, largest first. None where fewer than `MIN_TRIALS` are complete, or all are alike.
-    """
-    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    if len(complete) < MIN_TRIALS or len({trial.value for trial in complete}) == 1:
-        return None
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-        except (ValueError, RuntimeError):  # all trials score alike, so none is among the best
-            return None
-    return shares if all(np.isfinite(share) for share in shares.values()) else None
+    return Findings(study.study_name, plan, study.user_attrs.get("data", {}), trials)
 
 
 def ranked(trials: Sequence[Outcome]) -> list[Outcome]:
@@ -132,12 +110,7 @@ def write_report(findings: Findings, directory: Path) -> list[Path]:
 
 def to_json(findings: Findings) -> str:
     """The findings as JSON, a line for each trial."""
-    head = {
-        "study": findings.name,
-        "plan": findings.plan.to_json(),
-        "data": findings.data,
-        "importance": findings.importance,
-    }
+    head = {"study": findings.name, "plan": findings.plan.to_json(), "data": findings.data}
     text = json.dumps(head, indent=1).removesuffix("\n}")
     lines = ",\n".join(f"  {json.dumps(dump_outcome(trial))}" for trial in findings.trials)
     return f'{text},\n "trials": [\n{lines}\n ]\n}}\n'
@@ -145,11 +118,9 @@ def to_json(findings: Findings) -> str:
 
 def _png(findings: Findings) -> bytes:
     figure = Figure(figsize=(13, 9), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    _draw_history(above.subplots(), findings.trials)
-    left, right = below.subplots(1, 2)
-    _draw_cost(left, findings.trials)
-    _draw_importance(right, findings.importance)
+    above, below = figure.subplots(2, 1)
+    _draw_history(above, findings.trials)
+    _draw_cost(below, findings.trials)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
@@ -196,17 +167,6 @@ def _draw_cost(axes: Axes, trials: Sequence[Outcome]) -> None:
             axes.annotate(str(trial.number), place, (4, 4), textcoords="offset points", fontsize=8)
     axes.set(xlabel="million multiply-accumulates of a face, logarithmic", title="Accuracy against cost")
     _legend(axes)
-
-
-def _draw_importance(axes: Axes, shares: dict[str, float] | None) -> None:
-    axes.set_title("Parameter importance (complete trials, best quarter)")
-    if shares is None:
-        axes.axis("off")
-        axes.text(0.5, 0.5, f"too few complete trials to tell (fewer than {MIN_TRIALS}), or all alike", ha="center")
-        return
-    top = list(shares.items())[:15][::-1]
-    axes.barh([name for name, _ in top], [share for _, share in top], color=_COLOURS["complete"])
-    axes.set_xlabel("share")
 
 
 def _legend(axes: Axes) -> None:

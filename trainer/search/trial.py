@@ -131,6 +131,7 @@ def parts_of(job: Job, training: Split, validation: Split) -> list[tuple[Split, 
 
 
 def _limit_threads(count: int) -> None:
+    # After the parent is watched, as above; and of the backends the one in use alone.
     import keras
 
     if not count:

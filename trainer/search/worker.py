@@ -20,7 +20,8 @@ from optuna.trial import TrialState
 from trainer.errors import TrainingError
 from trainer.networks.spec import spec_digest, to_json
 from trainer.search.claim import HEARTBEAT_S, Claim, claim, lock, requeue
-from trainer.search.study import Plan, open_study
+from trainer.search.plan import Plan
+from trainer.search.study import open_study
 from trainer.search.trial import UNUSABLE, Job
 
 Listen = Callable[[int, str], None]

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from faces.contract import to_input
 from trainer import run_directory
 from trainer.data.split import Split
 from trainer.errors import TrainingError
-from trainer.evaluation.metrics import Metrics, score, softmax
-from trainer.networks.scores import to_numpy
+from trainer.evaluation.metrics import Metrics, score
+from trainer.networks.scores import softmax, to_numpy
 from trainer.training import checkpoint
 from trainer.training.augment import shrink
 from trainer.training.batches import Batches
@@ -174,7 +175,7 @@ class EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         assert self.best is not None
         checkpoint.save(
             Checkpoint(
-                Progress(self._identity, epoch, self._average.steps, self.best_epoch, self.best.to_json()),
+                Progress(self._identity, epoch, self._average.steps, self.best_epoch, asdict(self.best)),
                 model=[to_numpy(variable) for variable in self.model.variables],
                 optimizer=[to_numpy(variable) for variable in self.model.optimizer.variables],
                 average=self._average.values,

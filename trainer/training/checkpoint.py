@@ -36,7 +36,7 @@ class Progress:
     steps: int
     # The epoch with the best validation accuracy.
     best_epoch: int
-    # Its metrics, as `Metrics.to_json` gives them.
+    # Its metrics, `trainer.evaluation.metrics.Metrics` as JSON.
     best: dict[str, Any]
 
 

@@ -1,7 +1,7 @@
 """Train one model: feed, optimise, average the weights, keep the best epoch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,12 @@ def fit(
         raise TrainingError(f"{len(training)} training images do not fill one batch of {config.batch_size}")
     identity = {
         "config": config.model_dump(mode="json"),
-        "data": facts["data"]["sha256"] if "data" in facts else checkpoint.data_digest(training, validation),
+        "data": checkpoint.data_digest(training, validation),
         "init": _weights_digest(init),
         "teacher": teacher.identity if teacher else None,
     }
     saved = checkpoint.load(directory / CHECKPOINT) if resume else None
     if saved:
-        if saved.progress.identity["data"] != identity["data"]:
-            # A run that began without facts about its data has the digest of its splits instead.
-            identity["data"] = checkpoint.data_digest(training, validation)
         checkpoint.require_same(directory / CHECKPOINT, saved.progress.identity, identity)
 
     keras.utils.set_random_seed(config.seed)
@@ -126,7 +123,7 @@ def fit(
         summary = {
             "epoch": end.best_epoch,
             "parameters": averaged.count_params(),
-            "PublicTest": end.best.to_json(),
+            "PublicTest": asdict(end.best),
             "config": identity["config"],
             **({"teacher": teacher.facts} if teacher else {}),
             **facts,

@@ -1,1 +1,5 @@
-"""Alembic migrations of the outcome database."""
+"""Alembic migrations of the outcome database.
+
+env       Alembic's entry point
+versions  one module per revision
+"""

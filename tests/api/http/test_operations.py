@@ -11,9 +11,9 @@ from api.observe.version import package_version
 
 
 async def test_health_and_readiness(client: httpx.AsyncClient) -> None:
-    for path in ("/healthz", "/readyz"):
+    for path, expected in (("/healthz", {"status": "ok"}), ("/readyz", {"status": "ok", "detector": "mtcnn"})):
         response = await client.get(path)
-        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+        assert (response.status_code, response.json()) == (200, expected)
 
 
 async def test_not_ready_without_the_default_model_or_label(open_gateway: Callable, model_server: object) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from faces.contract import CLASSES, to_input
-from trainer.data.dataset import load, read
+from trainer.data.dataset import load, read_all
 from trainer.data.fer2013 import read_arrays, read_fer2013
 from trainer.data.split import Split, concatenate
 from trainer.errors import ConfigError, DataError
@@ -176,7 +176,7 @@ def test_a_missing_split_is_named_with_the_source(tmp_path: Path) -> None:
 
 def test_a_map_to_no_class_of_ours_is_refused(fer_csv: Path) -> None:
     with pytest.raises(ConfigError, match="joy=glad: 'glad' is not one of angry, "):
-        read([fer_csv], classes={"joy": "glad"})
+        read_all([fer_csv], class_map={"joy": "glad"})
 
 
 def test_votes_follow_their_faces(faces: Callable[..., Split]) -> None:
@@ -216,7 +216,7 @@ def arrays(**changes: object) -> dict[str, np.ndarray]:
 def test_arrays_are_read_like_the_csv(tmp_path: Path, shape: tuple[int, ...]) -> None:
     pixels = np.arange(3 * 2304).astype(np.uint8)
     np.savez(tmp_path / "fer2013.npz", **arrays(pixels=pixels.reshape(shape)))
-    dataset = read([tmp_path / "fer2013.npz"])
+    dataset = read_all([tmp_path / "fer2013.npz"])
     assert {name: split.labels.tolist() for name, split in dataset.splits.items()} == {
         "Training": [3],
         "PublicTest": [0],

@@ -113,7 +113,7 @@ def test_class_names_in_any_case_and_mapped(tmp_path: Path) -> None:
     face = Image.fromarray(EXPECTED)
     for name in ("Happy", "Joy", "SURPRISE"):
         save(tmp_path / "Training" / name / "face.png", face)
-    counts = load([tmp_path], classes={"JOY": "happy"}).splits["Training"].class_counts()
+    counts = load([tmp_path], class_map={"JOY": "happy"}).splits["Training"].class_counts()
     assert {name: count for name, count in counts.items() if count} == {"happy": 2, "surprise": 1}
 
 

@@ -12,9 +12,9 @@ from trainer.commands.opinions import opinions
 from trainer.data.split import Split
 from trainer.ensemble import opinions as module
 from trainer.ensemble.opinions import VIEWS, ask, digests, read_opinions
-from trainer.ensemble.teacher import Source, consult, parse_source
+from trainer.ensemble.teacher import consult, parse_source
 from trainer.errors import ConfigError, TrainingError
-from trainer.evaluation.metrics import softmax
+from trainer.networks.scores import softmax
 
 SIZE = 24
 
@@ -91,9 +91,9 @@ def test_a_teacher_is_looked_up_by_face_and_softened_before_the_average(
     logits = ask(classifier(), training.images[:30], path, size=SIZE, scale=255).logits.astype(np.float32)
     some = [7, 3, 7]
     warm = (softmax(logits[:, 0] / 2) + softmax(logits[:, 1] / 2)) / 2
-    taught = consult([Source(path, 2.0)], training.images[some], 2)
+    taught = consult([parse_source(f"{path}:2")], training.images[some], 2)
     np.testing.assert_allclose(taught.probabilities, warm[some], rtol=1e-5)
-    plain = consult([Source(path, 2.0), Source(path)], training.images[some], 1)
+    plain = consult([parse_source(f"{path}:2"), parse_source(str(path))], training.images[some], 1)
     both = (softmax(logits[:, 0] / 2) + softmax(logits[:, 0])) / 2
     np.testing.assert_allclose(plain.probabilities, both[some], rtol=1e-5)
     assert [source["temperature"] for source in plain.facts["sources"]] == [2.0, 1.0]
@@ -218,14 +218,14 @@ def test_faces_without_an_opinion_are_counted(tmp_path: Path, training: Split) -
     arrays["digest"][:3] = digests(training.images[:3])
     np.savez(tmp_path / "o.npz", **arrays)
     with pytest.raises(ConfigError, match=r"teacher o\.npz: 7 of 10 faces have no opinion"):
-        consult([Source(tmp_path / "o.npz")], training.images[:10], 1)
+        consult([parse_source(str(tmp_path / "o.npz"))], training.images[:10], 1)
 
 
 def test_one_view_cannot_give_two(tmp_path: Path, training: Split) -> None:
     arrays = good(1)
     np.savez(tmp_path / "o.npz", logits=arrays["logits"][:, :1], digest=digests(training.images[:1]))
     with pytest.raises(ConfigError, match=r"set distill\.views=1"):
-        consult([Source(tmp_path / "o.npz")], training.images[:1], 2)
+        consult([parse_source(str(tmp_path / "o.npz"))], training.images[:1], 2)
 
 
 @pytest.mark.parametrize("text", ["runs/a:0", "runs/a:-1", "runs/a:nan", "runs/a:inf", "runs/a:warm", "runs/a:"])
@@ -236,9 +236,9 @@ def test_a_temperature_that_is_none_is_refused(text: str) -> None:
 
 def test_a_path_may_hold_a_colon(tmp_path: Path) -> None:
     odd = tmp_path / "run:2"
-    odd.mkdir()
-    assert parse_source(str(odd)) == Source(odd)
-    assert parse_source(f"{odd}:2.5") == Source(odd, 2.5)
+    odd.touch()
+    found = [parse_source(text) for text in (str(odd), f"{odd}:2.5")]
+    assert [(source.path, source.temperature) for source in found] == [(odd, 1), (odd, 2.5)]
 
 
 def test_the_command_writes_opinions_that_a_training_takes(
@@ -247,6 +247,6 @@ def test_the_command_writes_opinions_that_a_training_takes(
     out = tmp_path / "o.npz"
     opinions(classifier(), [fer_csv], out, size=SIZE, threads=1)
     assert "Training: 224 faces" in capsys.readouterr().out
-    assert consult([Source(out)], training.images, 2).probabilities.shape == (224, 7)
+    assert consult([parse_source(str(out))], training.images, 2).probabilities.shape == (224, 7)
     with pytest.raises(ConfigError, match=r"must end in \.npz"):
         opinions(classifier(), [fer_csv], tmp_path / "o.csv", size=SIZE)

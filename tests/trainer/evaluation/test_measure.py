@@ -16,9 +16,10 @@ from trainer.commands.evaluate import evaluate as command
 from trainer.data.split import Split
 from trainer.errors import TrainerError
 from trainer.evaluation.figures import summary, write_report
-from trainer.evaluation.measure import Report, measure, predict
+from trainer.evaluation.measure import Report, measure
 from trainer.evaluation.measured_cost import graph_cost, latency
 from trainer.evaluation.predictor import SavedModelPredictor, open_predictor
+from trainer.networks.scores import FLIPPED, PLAIN, over_views
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -99,8 +100,10 @@ def test_the_sentence_names_the_better_one_first_and_claims_no_more_than_the_tes
 
 def test_flip_averages_each_face_with_its_mirror(linear_models: Path, validation: Split) -> None:
     score = open_predictor(linear_models / "1").scores
-    plain, mirrored = predict(score, validation.images), predict(score, validation.images[:, :, ::-1])
-    flipped = predict(score, validation.images, flip=True)
+    plain, mirrored = (
+        over_views(score, images, PLAIN) for images in (validation.images, validation.images[:, :, ::-1])
+    )
+    flipped = over_views(score, validation.images, FLIPPED)
     np.testing.assert_allclose(flipped, (plain + mirrored) / 2, atol=1e-6)
     assert np.abs(plain - mirrored).max() > 0.1
     assert flipped.dtype == np.float32

@@ -15,8 +15,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from faces.contract import CLASSES, to_input
 from trainer.data.split import Split
 from trainer.errors import TrainerError
-from trainer.evaluation.metrics import softmax
 from trainer.evaluation.predictor import SavedModelPredictor, ServerPredictor, open_predictor
+from trainer.networks.scores import softmax
 
 Answer = Callable[[Any], Any]
 

@@ -1,10 +1,8 @@
 """Exported SavedModels against the Keras models that they were made of."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from trainer.ensemble.combination import Combination, Member
 from trainer.errors import ExportError, TrainingError
 from trainer.evaluation.metrics import score
 from trainer.export.model_card import model_card
-from trainer.export.version import next_version, write_version
+from trainer.export.version import next_version, require_tensorflow, write_version
 from trainer.networks.networks import build
 from trainer.networks.scores import FLIPPED, PLAIN
 from trainer.run_directory import load_facts
@@ -54,7 +52,7 @@ def facts_of(combination: Combination, validation: Split) -> dict[str, Any]:
     return {
         "epoch": 3,
         "parameters": combination.parameters,
-        "PublicTest": score(combination.scores(to_input(validation.images)), validation.labels).to_json(),
+        "PublicTest": asdict(score(combination.scores(to_input(validation.images)), validation.labels)),
         "config": {"model": "residual"},
         "data": {"sources": [{"name": "a.csv", "images": 9}], "sha256": "ab", "training_images": 8, "leaked": 1},
     }
@@ -208,23 +206,10 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert list((tmp_path / "broken").iterdir()) == []
 
 
-def test_another_backend_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_backend_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(ExportError, match="Keras on torch; set KERAS_BACKEND=tensorflow"):
-        write_version(Combination([Member(random_model(1, (8,)))]), "any", tmp_path, {})
-    assert not (tmp_path / "any").exists()
-
-
-def test_what_a_killed_export_left_is_removed_by_the_next(
-    combination: Combination, validation: Split, tmp_path: Path
-) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    for owner in (gone.pid, os.getppid()):
-        (tmp_path / "any" / f".partial-{owner}").mkdir(parents=True)
-    write_version(combination, "any", tmp_path, facts_of(combination, validation))
-    # The parent runs: it may be writing.
-    assert {path.name for path in (tmp_path / "any").iterdir()} == {"1", f".partial-{os.getppid()}"}
+        require_tensorflow()
 
 
 def test_an_unwritable_repository_is_named(tmp_path: Path) -> None:
@@ -249,6 +234,19 @@ def test_a_card_says_what_was_left_out_and_who_is_a_member(combination: Combinat
     assert "temperature 1.200" in card
     assert "5-fold cross-validation" in card
     assert card.count("sha256") == 1
+
+
+def test_a_card_says_once_how_each_was_taught(combination: Combination, validation: Split) -> None:
+    taught = {"config": {"ferplus": 0.25}, "teacher": {"sources": [{"name": "large"}]}}
+    facts = {**facts_of(combination, validation), **taught}
+    card = model_card("one", 1, facts)
+    assert "It was trained on targets of which 25% were a face's FER+ votes.\nIt was distilled from `large`." in card
+    # Members of two kinds of data: a paragraph for each of them, and then what each member was taught.
+    other = {**facts, "data": {**facts["data"], "sha256": "other"}}
+    members = [{"name": "left", "weight": 0.5, **facts}, {"name": "right", "weight": 0.5, **other}]
+    card = model_card("many", 1, {**facts, "members": members, "method": "soft"})
+    assert card.count("sha256") == 2
+    assert card.count("`left` was distilled from `large`.") == card.count("`right` was distilled from") == 1
 
 
 def run_command(*arguments: object) -> Path:

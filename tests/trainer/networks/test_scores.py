@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation.metrics import softmax
-from trainer.networks.scores import FLIPPED, PLAIN, VIEWS, apart, mean, over_views, show, temper, to_numpy
+from trainer.networks.scores import FLIPPED, PLAIN, VIEWS, apart, mean, over_views, show, softmax, temper, to_numpy
 
 
 def random_scores(faces: int) -> np.ndarray:
@@ -50,7 +49,20 @@ def test_a_finished_model_is_asked_about_each_view() -> None:
     def score(faces: np.ndarray) -> np.ndarray:
         return faces[:, :, :24].mean(axis=(1, 2))
 
-    faces = np.zeros((2, 48, 48, 1), np.float32)
-    faces[1, :, :24] = 1
-    np.testing.assert_allclose(over_views(score, faces, PLAIN), [[0], [1]])
-    np.testing.assert_allclose(over_views(score, faces, FLIPPED), [[0], [0.5]])
+    # More of them than it is given at once.
+    images = np.zeros((1030, 48, 48), np.uint8)
+    images[1029, :, :24] = 255
+    plain, both = over_views(score, images, PLAIN), over_views(score, images, FLIPPED)
+    assert plain.shape == both.shape == (1030, 1)
+    np.testing.assert_allclose(plain[1028:], [[-1], [1]])
+    np.testing.assert_allclose(both[1028:], [[-1], [0]])
+
+
+def test_softmax_neither_overflows_nor_drops_the_order() -> None:
+    logits = np.array([[1e4, 0, -1e4], [1, 2, 3]], np.float32)
+    scores = softmax(logits)
+    assert scores.dtype == np.float32
+    assert scores[0, 0] == 1
+    np.testing.assert_allclose(scores[1], np.exp(logits[1]) / np.exp(logits[1]).sum(), rtol=1e-6)
+    warm = np.exp(logits[1] / 2)
+    np.testing.assert_allclose(softmax(logits, 2.0)[1], warm / warm.sum(), rtol=1e-6)

@@ -11,7 +11,8 @@ from trainer.errors import ConfigError
 from trainer.networks.spec import spec_digest
 from trainer.networks.spec_cost import Budget
 from trainer.search.claim import claim
-from trainer.search.study import Plan, create_study, open_study, outcomes
+from trainer.search.plan import Plan
+from trainer.search.study import create_study, open_study, outcomes
 from trainer.training.config import TrainConfig
 
 PLAN = Plan("efficient", TrainConfig(model="random", epochs=4), Budget(max_parameters=10**9), trials=8)

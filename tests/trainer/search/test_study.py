@@ -18,8 +18,9 @@ from trainer.networks.spec import ResidualSpec, Stage, from_json, spec_digest
 from trainer.networks.spec_cost import Budget
 from trainer.search import claim as claiming
 from trainer.search.claim import Claim, claim, requeue
+from trainer.search.plan import Plan
 from trainer.search.space import SPACES, objection, parameters, sample
-from trainer.search.study import Plan, bind, create_study, open_storage, open_study, outcomes
+from trainer.search.study import bind, create_study, open_storage, open_study, outcomes
 from trainer.training.config import CONFIGS, TrainConfig
 
 TRAIN = TrainConfig(model="random", epochs=4)

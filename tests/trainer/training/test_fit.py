@@ -18,7 +18,8 @@ from faces.contract import to_input
 from trainer.commands.train import train
 from trainer.data.split import Split
 from trainer.errors import ConfigError, DataError, TrainerError, TrainingError
-from trainer.evaluation.metrics import score, softmax
+from trainer.evaluation.metrics import score
+from trainer.networks.scores import softmax
 from trainer.provenance import git_state
 from trainer.run_directory import load_facts
 from trainer.training.batches import Batches

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_a_finished_run_is_not_trained_further(
     facts = {"data": load_facts(trained_run)["data"]}
     result = fit(load_config(quick_config, []), training, validation, run, facts, Console(quiet=True), resume=True)
     assert {name: (run / name).read_bytes() for name in before} == before
-    assert result.metrics.to_json() == load_facts(trained_run)["PublicTest"]
+    assert asdict(result.metrics) == load_facts(trained_run)["PublicTest"]
 
 
 def test_results_without_a_checkpoint_are_not_deleted_by_resuming(
@@ -169,16 +170,16 @@ def test_a_checkpoint_is_replaced_as_a_whole_and_a_broken_one_is_named(
     assert checkpoint.load(tmp_path / "none.npz") is None
 
 
-def test_claims(tmp_path: Path) -> None:
-    run_directory.claim(tmp_path, resume=False, overwrite=False)
+def test_a_run_directory_is_written_over_only_where_that_was_asked_for(tmp_path: Path) -> None:
+    run_directory.require_unclaimed(tmp_path, resume=False, overwrite=False)
     (tmp_path / "notes.txt").touch()
     (tmp_path / "config.yaml").touch()
     with pytest.raises(TrainingError, match="holds a begun run"):
-        run_directory.claim(tmp_path, resume=False, overwrite=False)
+        run_directory.require_unclaimed(tmp_path, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match="exclude each other"):
-        run_directory.claim(tmp_path, resume=True, overwrite=True)
-    run_directory.claim(tmp_path, resume=True, overwrite=False)
-    run_directory.claim(tmp_path, resume=False, overwrite=True)
+        run_directory.require_unclaimed(tmp_path, resume=True, overwrite=True)
+    run_directory.require_unclaimed(tmp_path, resume=True, overwrite=False)
+    run_directory.require_unclaimed(tmp_path, resume=False, overwrite=True)
     run_directory.clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from trainer.data.split import Split
-from trainer.evaluation.metrics import softmax
+from trainer.networks.scores import softmax
 from trainer.training.batches import Batches
 from trainer.training.config import load_config
 from trainer.training.fit import fit

@@ -1,1 +1,4 @@
-"""One module per revision."""
+"""One module per revision.
+
+r0001_outcomes  the first tables
+"""

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -15,12 +16,13 @@ from trainer.commands.export import export as export_command
 from trainer.data.dataset import load
 from trainer.data.split import Split
 from trainer.ensemble import weights as weighting
-from trainer.ensemble.fit import METHODS, Rule, cross_validate, fit_rule, load_ensemble, stratified_folds
-from trainer.ensemble.teacher import Source, consult
+from trainer.ensemble.cross_validation import METHODS, Rule, cross_validate, fit_rule, stratified_folds
+from trainer.ensemble.saved import load_ensemble
+from trainer.ensemble.teacher import consult, parse_source
 from trainer.errors import ConfigError, ExportError, TrainingError
-from trainer.evaluation.metrics import score, softmax
+from trainer.evaluation.metrics import score
 from trainer.networks.networks import build
-from trainer.networks.scores import temper
+from trainer.networks.scores import softmax, temper
 from trainer.run_directory import load_facts
 from trainer.training.checkpoint import load_run
 from trainer.training.config import TrainConfig, dump_config
@@ -103,7 +105,7 @@ def write_run(directory: Path, seed: int, validation: Split, fer_csv: Path, filt
     facts = {
         "epoch": seed,
         "parameters": model.count_params(),
-        "PublicTest": metrics.to_json(),
+        "PublicTest": asdict(metrics),
         "config": config.model_dump(mode="json"),
         "data": load([fer_csv]).facts,
     }
@@ -214,12 +216,12 @@ def test_an_ensemble_teaches_what_it_answers(
     runs: list[Path], fer_csv: Path, validation: Split, tmp_path: Path
 ) -> None:
     command(ensemble_command, *runs, "--data", fer_csv, "--out", tmp_path / "both")
-    teacher = consult([Source(tmp_path / "both")], validation.images, 1)
+    teacher = consult([parse_source(str(tmp_path / "both"))], validation.images, 1)
     combination, _ = load_ensemble(tmp_path / "both")
     np.testing.assert_allclose(teacher.probabilities, combination.scores(to_input(validation.images)), atol=1e-6)
     [source] = teacher.facts["sources"]
     assert source["name"] == "both"
-    alone = consult([Source(run) for run in runs], validation.images[:1], 1)
+    alone = consult([parse_source(str(run)) for run in runs], validation.images[:1], 1)
     assert source["sha256"] not in {each["sha256"] for each in alone.facts["sources"]}
 
 

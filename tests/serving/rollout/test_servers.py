@@ -27,7 +27,7 @@ from serving.errors import ServingError
 from serving.rollout.__main__ import app
 from serving.rollout.client import available, connect
 from serving.rollout.labels import planned_move
-from serving.rollout.promote import move_label
+from serving.rollout.servers import move_on_servers
 from wire.target import Target
 
 CONFIG = """# Kept.
@@ -56,7 +56,7 @@ class Site:
     def promote(self, version: int | None, *others: str, name: str = "residual", timeout_s: float = 60) -> None:
         """Move stable, on this server and others; None rolls back."""
         with planned_move(self.config, name, "stable", version, timeout_s, dry_run=False) as move:
-            move_label(move, [self.address, *others])
+            move_on_servers(move, [self.address, *others])
 
     def labels(self) -> dict[str, int]:
         """What the file says."""

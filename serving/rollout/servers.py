@@ -25,7 +25,7 @@ POLL_S = 0.1
 PUT_BACK_S = 60  # whatever the user's patience: a server may still be busy with the load that took too long
 
 
-def move_label(move: Move, addresses: Sequence[str]) -> None:
+def move_on_servers(move: Move, addresses: Sequence[str]) -> None:
     """Move a label on the servers at `addresses`; where it was becomes `<label>-previous` and stays loaded.
 
     Each step is done on all servers before the next begins. A dry run prints the two lists.
