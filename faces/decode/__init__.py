@@ -2,7 +2,12 @@
 
 header   what a file says of its picture, and what decoding that takes
 pixels   grey levels in strips, alpha on white, colour profiles
-jpeg png webp gif bmp isobmff   a file for each format: how its header is read, and its pixels
+jpeg     how a header of this format is read, and its pixels; likewise
+png      with only those chunks that decide the picture
+webp     with its alpha
+gif      its first frame
+bmp      all its variants
+isobmff  AVIF, and HEIC where its extra is installed
 """
 
 import sys

