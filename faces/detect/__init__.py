@@ -18,6 +18,10 @@ from faces.geometry import Box, Square
 
 SEEN_SIDE = 12
 """Pixels that a face needs in the picture that a detector searches, for all of them."""
+STANDARD_SIDE = 640
+"""Longer side of that picture, pixels, where nothing asks for more."""
+SIDE_MAX = 1920
+"""The same at most, where a small face is asked for."""
 SHORTER_SIDE = 240
 """Pixels that the shorter side of that picture keeps, where the photo has as many: a panorama is not made a line."""
 
@@ -38,6 +42,8 @@ class Search:
 
     faces: list[Detection]
     """Largest first."""
+    smaller: list[Detection]
+    """Those that are narrower than the smallest face wanted, largest first."""
     detector: str
     """Its name."""
     side: int
@@ -102,5 +108,19 @@ def suppress(
     return kept
 
 
-def largest_first(faces: Sequence[Detection]) -> list[Detection]:
-    return sorted(faces, key=lambda face: -face.box.area)
+def sort_out(faces: Sequence[Detection], detector: str, small: Grey, seen: int, min_face: int | None) -> Search:
+    """The result of a search: faces narrower than `min_face` go apart.
+
+    Args:
+        small: the picture that was searched.
+        seen: the smallest face that shows in it, pixels of the original.
+    """
+    least = min_face or 0
+    ordered = sorted(faces, key=lambda face: -face.box.area)
+    return Search(
+        faces=[face for face in ordered if face.box.width >= least],
+        smaller=[face for face in ordered if face.box.width < least],
+        detector=detector,
+        side=max(small.shape),
+        min_face=max(least, seen),
+    )

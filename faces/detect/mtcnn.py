@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from faces.crop import window
 from faces.decode import Grey
-from faces.detect import SEEN_SIDE, Detection, Search, largest_first, shrink, suppress
+from faces.detect import SEEN_SIDE, SIDE_MAX, STANDARD_SIDE, Detection, Search, shrink, sort_out, suppress
 from faces.errors import ModelFileError
 from faces.geometry import Box, Square
 
@@ -59,7 +59,7 @@ class Mtcnn:
 
     name = "mtcnn"
 
-    def __init__(self, *, side: int = 640, side_max: int = 1920, min_seen: int = 20) -> None:
+    def __init__(self, *, side: int = STANDARD_SIDE, side_max: int = SIDE_MAX, min_seen: int = 20) -> None:
         self._files = read_networks()
         self._side, self._side_max, self._min_seen = side, side_max, min_seen
         self._local = threading.local()
@@ -70,9 +70,7 @@ class Mtcnn:
         seen = self._min_seen if min_face is None else min(self._min_seen, max(SEEN_SIDE, round(min_face * scale)))
         boxes, scores = self._search(small, seen)
         faces = [_detection(box / np.float32(scale), score) for box, score in zip(boxes, scores, strict=True)]
-        if min_face is not None:
-            faces = [face for face in faces if face.box.width >= min_face]
-        return Search(largest_first(faces), self.name, max(small.shape), max(min_face or 0, round(seen / scale)))
+        return sort_out(faces, self.name, small, round(seen / scale), min_face)
 
     def _search(self, small: Grey, smallest: int) -> tuple[Floats, Floats]:
         networks = self._networks()

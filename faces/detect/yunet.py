@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from faces.decode import Grey
-from faces.detect import SEEN_SIDE, Detection, Search, largest_first, shrink
+from faces.detect import SEEN_SIDE, SIDE_MAX, STANDARD_SIDE, Detection, Search, shrink, sort_out
 from faces.errors import ModelFileError
 from faces.geometry import Box, Square
 
@@ -38,7 +38,9 @@ class YuNet:
 
     name = "yunet"
 
-    def __init__(self, file: Path, *, side: int = 640, side_max: int = 1920, sha256: str = SHA256) -> None:
+    def __init__(
+        self, file: Path, *, side: int = STANDARD_SIDE, side_max: int = SIDE_MAX, sha256: str = SHA256
+    ) -> None:
         try:
             self._model = np.frombuffer(file.read_bytes(), np.uint8)
         except OSError as error:
@@ -57,10 +59,7 @@ class YuNet:
             # A face that fills the picture is too large for the network; at half the side it is not.
             half, half_scale = shrink(grey, self._side // 2, None, self._side_max)
             faces = self._search(half, half_scale)
-        smallest = max(min_face or 0, round(SEEN_SIDE / scale))
-        if min_face is not None:
-            faces = [face for face in faces if face.box.width >= min_face]
-        return Search(largest_first(faces), self.name, max(small.shape), smallest)
+        return sort_out(faces, self.name, small, round(SEEN_SIDE / scale), min_face)
 
     def _search(self, small: Grey, scale: float) -> list[Detection]:
         if min(small.shape) < _FEWEST:
