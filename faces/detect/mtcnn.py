@@ -27,8 +27,9 @@ _CELL = 12
 _STEP = 0.709
 """Each picture of the pyramid has half the area of the last."""
 _LEVELS = 12
-_OUTPUTS = {12: ("conv2d_4", "softmax"), 24: ("dense_2", "softmax_1"), 48: ("dense_5", "softmax_2")}
+OUTPUTS = {12: ("conv2d_4", "softmax"), 24: ("dense_2", "softmax_1"), 48: ("dense_5", "softmax_2")}
 """Of each network, by the side that it looks at: how to shift a window's corners, and whether it holds a face."""
+ONET_SIDE = 48
 LANDMARKS_OUTPUT = "dense_6"
 """Of the third network."""
 _CANDIDATES = 400
@@ -119,7 +120,7 @@ def _propose(network: cv2.dnn.Net, small: Grey, smallest: int) -> tuple[Floats, 
         if min(size) < _CELL:
             break
         level = cv2.resize(small, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        shifts, scores = _run(network, np.asarray(level, np.uint8).T[None], _OUTPUTS[_CELL])
+        shifts, scores = _run(network, np.asarray(level, np.uint8).T[None], OUTPUTS[_CELL])
         x, y = np.nonzero(scores[0, :, :, 1] >= _SCORES[0])
         score = scores[0, x, y, 1]
         if len(score) > _CANDIDATES:
@@ -138,7 +139,7 @@ def _propose(network: cv2.dnn.Net, small: Grey, smallest: int) -> tuple[Floats, 
 
 def _look(network: cv2.dnn.Net, small: Grey, squares: Floats, side: int) -> tuple[Floats, Floats]:
     crops = np.stack([window(small, x1, y1, x2, y2, side).T for x1, y1, x2, y2 in squares.tolist()])
-    shifts, scores = _run(network, crops, _OUTPUTS[side])
+    shifts, scores = _run(network, crops, OUTPUTS[side])
     return shifts, scores[:, 1]
 
 
