@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from faces.contract import CLASSES, to_input
-from faces.crop import crop_faces
+from faces.crop import to_face
 from faces.decode import decode
-from faces.geometry import Box
 from trainer.data.dataset import load
 from trainer.data.split import Split
 from trainer.errors import DataError
@@ -80,8 +79,7 @@ def test_a_face_is_made_as_the_gateway_makes_it(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (131, 77, 3), np.uint8)
     path = save(tmp_path / "happy" / "face.jpg", Image.fromarray(noise), exif=exif)
     grey = decode(path.read_bytes(), max_bytes=10**6, max_pixels=10**6)
-    whole = Box(0, 0, grey.shape[1], grey.shape[0])
-    np.testing.assert_array_equal(to_input(only_face(tmp_path)[None]), crop_faces(grey, [whole]))
+    np.testing.assert_array_equal(to_input(only_face(tmp_path)[None]), to_input(to_face(grey)[None]))
 
 
 def test_split_folders_are_kept(tmp_path: Path, faces: Callable[..., Split], write_folder: Callable[..., Path]) -> None:
@@ -165,3 +163,9 @@ def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
     save(path, Image.fromarray(EXPECTED[::-1]))
     digests.add(load([tmp_path]).sources[0].sha256)
     assert len(digests) == 3
+
+
+def test_faces_of_no_class_yet_are_not_read(tmp_path: Path) -> None:
+    for name in ("happy", "unlabelled"):
+        save(tmp_path / name / "face.png", Image.new("L", (48, 48), len(name)))
+    assert set(only_face(tmp_path).ravel().tolist()) == {len("happy")}
