@@ -12,6 +12,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from api.addresses import check_target, parse_url
+from faces.detect import SIDE_MAX, STANDARD_SIDE
 
 MAX_FACE = 25_000_000
 """Pixels that no `min_face` is beyond: no photo that is accepted has a face so wide."""
@@ -73,10 +74,10 @@ class Settings(BaseSettings):
         default=None, pattern="^[0-9a-f]{64}$", description="digest of another file of YuNet's than the published one"
     )
     detect_side: int = Field(
-        default=640, ge=64, le=4096, description="faces are looked for at this longest side, pixels"
+        default=STANDARD_SIDE, ge=64, le=4096, description="faces are looked for at this longest side, pixels"
     )
     detect_side_max: int = Field(
-        default=1920, ge=64, le=4096, description="the same where a small min_face asks for more"
+        default=SIDE_MAX, ge=64, le=4096, description="the same where a small min_face asks for more"
     )
 
     cpu_workers: int = Field(default=os.cpu_count() or 1, ge=1, le=256, description="threads that decode and detect")

@@ -8,11 +8,12 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import Aligner, Points
+from faces.align import Aligner
 from faces.contract import SIDE, to_input
 from faces.crop import crop_faces, to_face
 from faces.decode import Grey, Photo, read
 from faces.detect import Detection, FaceDetector, Search
+from faces.detect.onet import Points
 from faces.detect.turned import best_turned
 from faces.errors import DetectorFailed, FaceError
 from faces.geometry import Box

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.http.schemas import BoxOut, DetectionOut, FaceOut, ImageOut, Landmarks, ModelOut, Point, Timing
 from api.predictor import Prediction
-from faces.align import Points
+from faces.detect.onet import Points
 
 
 def answer_out(prediction: Prediction, start: float) -> dict[str, Any]:

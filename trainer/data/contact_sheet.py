@@ -1,6 +1,6 @@
 """A picture of the data: a few faces of each class, to see at a glance whether labels and crops are sound."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,38 +16,40 @@ _GAP = 4
 _CAPTION = 24
 
 
-def contact_sheet(splits: Sequence[Split], columns: int = 16) -> NDArray[np.uint8]:
-    """A captioned row of random faces per class, drawn from all splits: uint8 [H, W], black on white.
+def contact_sheet(rows: Mapping[str, Sequence[NDArray[np.uint8]]], columns: int = 16) -> NDArray[np.uint8]:
+    """A captioned row of random faces for each name: uint8 [H, W], black on white.
 
     Args:
-        splits: what to draw from. The same splits give the same sheet.
-        columns: faces in a row; fewer where a class has fewer.
+        rows: faces [48, 48] by name. The same faces give the same sheet.
+        columns: faces in a row; fewer where a name has fewer.
     """
     rng = np.random.default_rng(0)
     cell = SIDE * _SCALE + _GAP
     row_height = _CAPTION + cell
-    sheet = np.full((len(CLASSES) * row_height + _GAP, columns * cell + _GAP), 255, np.uint8)
-    for label, name in enumerate(CLASSES):
-        places = [(split, index) for split in splits for index in np.flatnonzero(split.labels == label)]
-        top = label * row_height
-        caption = f"{name}  ({len(places):,})"
+    sheet = np.full((len(rows) * row_height + _GAP, columns * cell + _GAP), 255, np.uint8)
+    for row, (name, faces) in enumerate(rows.items()):
+        top = row * row_height
+        caption = f"{name}  ({len(faces):,})"
         cv2.putText(sheet, caption, (_GAP, top + 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 0, 1, cv2.LINE_AA)
-        chosen = sorted(rng.choice(len(places), min(columns, len(places)), replace=False)) if places else []
+        chosen = sorted(rng.choice(len(faces), min(columns, len(faces)), replace=False)) if len(faces) else []
         for column, choice in enumerate(chosen):
-            split, index = places[choice]
-            face = split.images[index].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
+            face = faces[choice].repeat(_SCALE, axis=0).repeat(_SCALE, axis=1)
             left = _GAP + column * cell
             sheet[top + _CAPTION :, left:][: SIDE * _SCALE, : SIDE * _SCALE] = face
     return sheet
 
 
 def write_contact_sheet(path: Path, splits: Sequence[Split]) -> None:
-    """Write `contact_sheet` as a PNG file.
+    """Write a sheet with a row for each class, drawn from all splits, as a PNG file.
 
     Raises:
         DataError: the file cannot be written.
     """
-    _, png = cv2.imencode(".png", contact_sheet(splits))
+    rows: dict[str, Sequence[NDArray[np.uint8]]] = {
+        name: list(np.concatenate([split.images[split.labels == label] for split in splits]))
+        for label, name in enumerate(CLASSES)
+    }
+    _, png = cv2.imencode(".png", contact_sheet(rows))
     try:
         path.write_bytes(png.tobytes())
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,10 +20,13 @@ from trainer.data.split import SPLITS, Split, divide
 from trainer.errors import DataError
 from trainer.files import reason
 
+UNLABELLED = "unlabelled"
+"""A folder beside the class folders for faces that nobody has given a class yet: it is not read."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 # What file managers leave behind. Any other file that is no image is an error: a face left out in silence is worse.
-_LITTER = ("thumbs.db", "desktop.ini")
+LITTER = ("thumbs.db", "desktop.ini")
 
 
 def read_folder(root: Path, class_map: Mapping[str, str]) -> tuple[dict[str, Split], str]:
@@ -33,7 +37,7 @@ def read_folder(root: Path, class_map: Mapping[str, str]) -> tuple[dict[str, Spl
     that it is the same ten per cent whatever is added or renamed, and copies of one image stay together.
 
     Args:
-        root: the folder. Hidden files are skipped, and so are files beside the class folders.
+        root: the folder. Hidden files are skipped, and so are files beside the class folders, and `UNLABELLED`.
         class_map: class folder names that are not ours -> ours. Upper and lower case are the same.
 
     Returns:
@@ -49,7 +53,7 @@ def read_folder(root: Path, class_map: Mapping[str, str]) -> tuple[dict[str, Spl
             content = path.read_bytes()
         except OSError as error:
             raise DataError(path, f"cannot be read: {error.strerror}") from error
-        for part in (path.relative_to(root).as_posix().encode(), content):
+        for part in (os.fsencode(path.relative_to(root).as_posix()), content):
             # Lengths first: without them, bytes could move between a name and its content unnoticed.
             digest.update(len(part).to_bytes(8, "big") + part)
         image = _face(path, content)
@@ -91,6 +95,8 @@ def _files(root: Path, class_map: Mapping[str, str]) -> Iterator[tuple[Path, str
         raise DataError(root, f"has {other[0]!r} beside the split folder {named[0].name!r}; known: {', '.join(SPLITS)}")
     for split in named or [root]:
         for folder in _visible(split, folders=True):
+            if folder.name == UNLABELLED:
+                continue
             for path, label in _class_files(folder, class_map):
                 yield path, split.name if named else None, label
 
@@ -105,7 +111,7 @@ def _class_files(folder: Path, class_map: Mapping[str, str]) -> Iterator[tuple[P
     for path in _visible(folder):
         if path.is_dir():
             raise DataError(path, "is a folder inside a class folder; put its images beside it")
-        if path.name.casefold() not in _LITTER:
+        if path.name.casefold() not in LITTER:
             yield path, CLASSES.index(name)
 
 

@@ -163,3 +163,9 @@ def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
     save(path, Image.fromarray(EXPECTED[::-1]))
     digests.add(load([tmp_path]).sources[0].sha256)
     assert len(digests) == 3
+
+
+def test_faces_of_no_class_yet_are_not_read(tmp_path: Path) -> None:
+    for name in ("happy", "unlabelled"):
+        save(tmp_path / name / "face.png", Image.new("L", (48, 48), len(name)))
+    assert set(only_face(tmp_path).ravel().tolist()) == {len("happy")}
