@@ -320,10 +320,11 @@ def _blend(ground: Grey, head: Head, x: float, y: float, side: float, roll: floa
         own = round(picture.shape[0] * scale) / picture.shape[0]
         picture = np.asarray(cv2.resize(picture, None, fx=own, fy=own, interpolation=cv2.INTER_AREA), np.uint8)
         mask = np.asarray(cv2.resize(mask, None, fx=own, fy=own, interpolation=cv2.INTER_AREA), np.float32)
-    matrix = cv2.getRotationMatrix2D((head.frame.x * own, head.frame.y * own), -roll, scale / own)
+    centre = (head.frame.x * own, head.frame.y * own)
+    matrix = np.asarray(cv2.getRotationMatrix2D(centre, -roll, scale / own), np.float64)
     reach = round(side * 2.2)
     left, top = round(x) - reach, round(y) - reach
-    matrix[:, 2] += (x - left - head.frame.x * own, y - top - head.frame.y * own)
+    matrix[:, 2] += (x - left - centre[0], y - top - centre[1])
     turned, weight = (cv2.warpAffine(one, matrix, (2 * reach, 2 * reach)) for one in (picture, mask))
     height, width = ground.shape
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + 2 * reach, width), min(top + 2 * reach, height)
