@@ -218,7 +218,7 @@ class Composer:
             cells = 2**octave
             noise = self.rng.normal(size=(max(2, cells * height // max(width, 1)), cells)).astype(np.float32)
             total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) / octave
-        return total / 2
+        return total * np.float32(0.5)
 
     def places(self, width: int, height: int, sides: Sequence[float]) -> list[tuple[float, float, float]]:
         """x, y and side of the frames that find room beside each other, the hindmost first."""
@@ -318,20 +318,22 @@ def _blend(ground: Grey, head: Head, x: float, y: float, side: float, roll: floa
     if scale < 0.5:
         # Averaged: a warp would take single pixels.
         own = round(picture.shape[0] * scale) / picture.shape[0]
-        picture, mask = (cv2.resize(one, None, fx=own, fy=own, interpolation=cv2.INTER_AREA) for one in (picture, mask))
-    matrix = cv2.getRotationMatrix2D((head.frame.x * own, head.frame.y * own), -roll, scale / own)
+        picture = np.asarray(cv2.resize(picture, None, fx=own, fy=own, interpolation=cv2.INTER_AREA), np.uint8)
+        mask = np.asarray(cv2.resize(mask, None, fx=own, fy=own, interpolation=cv2.INTER_AREA), np.float32)
+    centre = (head.frame.x * own, head.frame.y * own)
+    matrix = np.asarray(cv2.getRotationMatrix2D(centre, -roll, scale / own), np.float64)
     reach = round(side * 2.2)
     left, top = round(x) - reach, round(y) - reach
-    matrix[:, 2] += np.array([x - left, y - top]) - np.array([head.frame.x, head.frame.y]) * own
+    matrix[:, 2] += (x - left - centre[0], y - top - centre[1])
     turned, weight = (cv2.warpAffine(one, matrix, (2 * reach, 2 * reach)) for one in (picture, mask))
     height, width = ground.shape
     x1, y1, x2, y2 = max(left, 0), max(top, 0), min(left + 2 * reach, width), min(top + 2 * reach, height)
     within = (slice(y1 - top, y2 - top), slice(x1 - left, x2 - left))
     part = ground[y1:y2, x1:x2]
-    part[:] = weight[within] * turned[within] + (1 - weight[within]) * part
+    part[:] = (weight[within] * turned[within] + (1 - weight[within]) * part).astype(np.uint8)
 
 
-def compose(composer: Composer) -> Iterator[tuple[str, Grey, list[Box]]]:
+def compose(composer: Composer, wanted: Sequence[str] | None = None) -> Iterator[tuple[str, Grey, list[Box]]]:
     """Names of photos by their kind, the photos, and the boxes of their faces."""
     rng = composer.rng
     kinds: dict[str, tuple[int, Callable[[], tuple[Grey, list[Box]]]]] = {
@@ -346,19 +348,20 @@ def compose(composer: Composer) -> Iterator[tuple[str, Grey, list[Box]]]:
         "close": (12, composer.close),
         "none": (25, lambda: composer.picture((1280, 960), 0, 1, 1)),
     }
-    for kind, (count, picture) in kinds.items():
+    for kind in wanted or kinds:
+        count, picture = kinds[kind]
         for number in range(count):
             yield f"{kind}/{number:02}.jpg", *picture()
 
 
-def make(folder: Path, faces: Path, seed: int) -> None:
+def make(folder: Path, faces: Path, seed: int, kinds: Sequence[str] | None = None) -> None:
     with np.load(faces) as file:
         pixels = file["pixels"][file["usage"] == "PublicTest"].reshape(-1, 48, 48)
     folder.mkdir(parents=True)
     with (folder / LABELS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
-        for name, picture, boxes in compose(Composer(pixels, seed)):
+        for name, picture, boxes in compose(Composer(pixels, seed), kinds):
             path = folder / name
             path.parent.mkdir(exist_ok=True)
             cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -84,7 +84,9 @@ def main() -> None:
     for name in arguments.detectors:
         for angle in arguments.angles:
             crops: dict[bool, list[NDArray[np.float32]]] = {True: [], False: []}
-            found, rolls, ms = [], [], 0.0
+            found: list[int] = []
+            rolls: list[float] = []
+            ms = 0.0
             for index, face in enumerate(faces):
                 decoded = Decoded(picture(face, angle), 0.0)
                 for align, kept in crops.items():
@@ -96,7 +98,7 @@ def main() -> None:
                         kept.append(seen.tensor[best])
                         if align:
                             found.append(index)
-                            rolls.append(seen.faces[best].roll)
+                            rolls.append(seen.faces[best].roll or 0.0)
             right, plain = (
                 (classify(np.stack(kept)) == labels[found]).sum() if found else 0 for kept in crops.values()
             )
