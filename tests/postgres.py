@@ -20,7 +20,10 @@ class PostgresServer:
         # The server refuses to run as root.
         self._user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         # Not below pytest's folder, into which another user may not go.
-        made = subprocess.check_output([*self._user, "mktemp", "-d", "-p", tempfile.gettempdir()], text=True)
+        made = subprocess.check_output(
+            [*self._user, "mktemp", "-d", "-p", os.environ.get("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())],
+            text=True,
+        )
         self._folder = Path(made.strip())
         self.port = free_port()
         self._run("initdb", "-U", "me", "--auth=trust", "--no-sync")
