@@ -100,7 +100,7 @@ def create_app(settings: Settings, detectors: Detectors | None = None, drain: Dr
     for routes in (health, page):
         app.include_router(routes.router)
     # The one added last is the outermost.
-    limits = {predict.BATCH_PATH: settings.max_batch_bytes}
+    limits = {predict.BATCH_PATH: settings.max_batch_bytes, feedback.PATH: feedback.MAX_BYTES}
     app.add_middleware(BodyLimit, limits=limits, default=settings.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app

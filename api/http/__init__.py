@@ -5,6 +5,8 @@ schemas       the public JSON
 rendering     results as that JSON
 problems      whatever goes wrong as application/problem+json
 uploads       images out of request bodies
+forms         forms of files, and nothing that a client says about their text
+json_body     the image in JSON
 middleware    request ids, the access log, limits of bodies
 dependencies  what endpoints ask for by type; the operators' key
 openapi       what FastAPI cannot tell of them by itself
