@@ -15,8 +15,8 @@ def encoded_image(body: bytes) -> str:
     Raises:
         InvalidParameter: it is not JSON, not an object, or not that one member.
     """
-    # Every value but the first of its array or object follows a comma, and nesting has a limit of its own. Over a million
-    # values a parser would hold the GIL, and with it the event loop, for seconds.
+    # Every value but the first of its array or object follows a comma, and nesting has a limit of its own. With
+    # millions of values a parser would hold the GIL, and with it the event loop, for seconds.
     place = -1
     for _ in range(_MAX_COMMAS):
         place = body.find(b",", place + 1)
