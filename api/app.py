@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 from operator import attrgetter
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api.experiments.breaker import Breakers
 from api.experiments.fallback import Fallback
 from api.experiments.file import Experiments
 from api.experiments.shadow import Shadows
+from api.http.canonical import Canonical, require_plain_query
 from api.http.middleware import PREFIX, BodyLimit, RequestContext
 from api.http.problems import install_error_handler
 from api.http.routes import experiments, feedback, health, models, page, predict, reports
@@ -93,15 +94,17 @@ def create_app(settings: Settings, detectors: Detectors | None = None, drain: Dr
         },
     )
     install_error_handler(app, metrics)
+    plain = [Depends(require_plain_query)]
     for routes in (predict, experiments, reports, feedback, models):
-        app.include_router(routes.router, prefix=PREFIX)
+        app.include_router(routes.router, prefix=PREFIX, dependencies=plain)
         # What clients of before /v1 ask for.
-        app.include_router(routes.router, include_in_schema=False)
+        app.include_router(routes.router, dependencies=plain, include_in_schema=False)
     for routes in (health, page):
         app.include_router(routes.router)
     # The one added last is the outermost.
     limits = {predict.BATCH_PATH: settings.max_batch_bytes, feedback.PATH: feedback.MAX_BYTES}
     app.add_middleware(BodyLimit, limits=limits, default=settings.max_body_bytes)
+    app.add_middleware(Canonical)
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app
 

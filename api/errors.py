@@ -6,6 +6,7 @@
     │   ├── UnreadableImage     400  empty, truncated or corrupt
     │   ├── UnsupportedFormat   415  none of the formats we read
     │   └── TooLarge            413  over the byte or pixel limit
+    ├── UnreadableBody          400  no JSON that can be taken apart
     ├── Unauthorized            401  the admin key is missing or wrong
     ├── AdminDisabled           403  the gateway has no admin key
     ├── UploadTimeout           408  the client sent its body too slowly
@@ -119,6 +120,10 @@ class UnsupportedFormat(ImageError):
 
 class TooLarge(ImageError):
     status, slug, title = 413, "too-large", "Too large"
+
+
+class UnreadableBody(ServiceError):
+    status, slug, title = 400, "unreadable-body", "Unreadable body"
 
 
 class Unauthorized(ServiceError):

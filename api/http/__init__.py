@@ -8,6 +8,7 @@ uploads       images out of request bodies
 forms         forms of files, and nothing that a client says about their text
 json_body     the image in JSON
 middleware    request ids, the access log, limits of bodies
+canonical     HEAD, odd queries and redirects
 dependencies  what endpoints ask for by type; the operators' key
 openapi       what FastAPI cannot tell of them by itself
 """
