@@ -15,7 +15,7 @@ from trainer.data.fer2013 import read_arrays, read_fer2013
 from trainer.data.folder import read_folder
 from trainer.data.split import SPLITS, Split, concatenate
 from trainer.errors import ConfigError, DataError
-from trainer.files import sha256
+from trainer.files import require_text_name, sha256
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ def read(sources: Sequence[Path], *, classes: Mapping[str, str] | None = None, v
     parts: dict[str, list[Split]] = {name: [] for name in SPLITS}
     found: list[Source] = []
     voted: Source | None = None
+    for path in (*sources, *([votes] if votes else [])):
+        require_text_name(path)
     for path in sources:
         cast = None
         if path.is_dir():

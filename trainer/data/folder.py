@@ -14,7 +14,7 @@ from faces.crop import to_face
 from faces.decode import upright_grey
 from trainer.data.split import SPLITS, Split, divide
 from trainer.errors import DataError
-from trainer.files import reason
+from trainer.files import reason, require_text_name
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
@@ -103,4 +103,8 @@ def _visible(folder: Path, *, folders: bool = False) -> list[Path]:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DataError(folder, f"cannot be read: {reason(error)}") from error
-    return [path for path in paths if path.is_dir()] if folders else paths
+    if folders:
+        paths = [path for path in paths if path.is_dir()]
+    for path in paths:
+        require_text_name(path)
+    return paths
