@@ -307,7 +307,12 @@ def _version_status(status: pb.ModelVersionStatus) -> VersionStatus:
 @asynccontextmanager
 async def open_client(settings: Settings, note_version: NoteVersion) -> AsyncIterator[ModelClient]:
     """A client on a channel of its own, in the running event loop; closed at the end."""
-    channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
+    channel = open_channel(
+        settings.model_server,
+        tls=settings.model_server_tls,
+        ca_file=settings.model_server_ca,
+        proxy=settings.model_server_proxy,
+    )
     try:
         yield ModelClient(
             channel,
