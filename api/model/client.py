@@ -43,7 +43,7 @@ NoteVersion = Callable[[str, str | None, int], None]
 
 AVAILABLE = "AVAILABLE"
 
-FACES_PER_CALL = 64
+FACES_PER_CALL = 32
 """More go in several calls, because a call has a deadline of its own, and 16 photos have up to 800 faces."""
 
 
