@@ -6,16 +6,14 @@ import signal
 import socket
 import sys
 
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
-
 from api.app import create_app
 from api.experiments.config import ExperimentsError
 from api.observe.logs import configure_logging
+from api.observe.metrics import MetricsDirectoryError, require_metrics_directory
 from api.observe.tracing import TracingError, traced
 from api.observe.version import package_version
 from api.server import Drain, GatewayServer
-from api.settings import Settings, explain
+from api.settings import Settings, WrongSettingsError, read_settings
 from faces.errors import ModelFileError
 
 logger = logging.getLogger("api")
@@ -24,10 +22,10 @@ logger = logging.getLogger("api")
 def main() -> int:
     """Exit status: 0 after SIGINT or SIGTERM, 1 when the port cannot be had, 2 for a wrong setting or experiment."""
     try:
-        settings = Settings()
-    except (ValidationError, SettingsError) as error:
-        for line in explain(error):
-            print(line, file=sys.stderr)
+        settings = read_settings()
+        require_metrics_directory()
+    except (WrongSettingsError, MetricsDirectoryError) as error:
+        print(error, file=sys.stderr)
         return 2
     configure_logging(settings.log_level, as_json=settings.log_json)
     try:

@@ -1,35 +1,9 @@
-"""Addresses as operators write them, of model servers and databases, and what is wrong with one."""
-
-import ipaddress
+"""Addresses of databases as operators write them, and what is wrong with one."""
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
-
-
-def check_target(target: str) -> None:
-    """
-    Raises:
-        ValueError: a list of addresses that gRPC would take for the name of one host, never to be found.
-    """
-    scheme, _, addresses = target.partition(":")
-    if scheme not in ("ipv4", "ipv6"):
-        if "," in target:
-            raise ValueError(
-                "several model servers are ipv4:10.0.0.1:8500,10.0.0.2:8500, or one name that has all their addresses: "
-                "dns:///serving:8500"
-            )
-        return
-    for address in addresses.split(","):
-        host, _, port = address.rpartition(":")
-        try:
-            family = f"ipv{ipaddress.ip_address(host.removeprefix('[').removesuffix(']')).version}"
-        except ValueError:
-            family = ""
-        if family != scheme or not port.isdecimal():
-            wanted = "IPv4 address with a port" if scheme == "ipv4" else "IPv6 address with a port: [fd00::1]:8500"
-            raise ValueError(f"{address!r} is not an {wanted}")
 
 
 def parse_url(text: str) -> URL:

@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager, closing
 from functools import partial
 from operator import attrgetter
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api.experiments.breaker import Breakers
 from api.experiments.fallback import Fallback
 from api.experiments.file import Experiments
 from api.experiments.shadow import Shadows
 from api.http.body_limit import BodyLimit
+from api.http.canonical import Canonical, require_plain_query
 from api.http.problems import install_error_handler
 from api.http.request_context import RequestContext
 from api.http.routes import PREFIX, experiments, feedback, health, models, page, predict, reports
@@ -59,7 +60,6 @@ def create_app(settings: Settings, detectors: Detectors | None = None, drain: Dr
         side=settings.detect_side,
         side_max=settings.detect_side_max,
     )
-    logger.info("faces are found by %s: %s", detectors.default, detectors.reason)
     metrics.detector_info.info({"detector": detectors.default})
     finder = FaceFinder(
         detectors.by_name,
@@ -95,15 +95,17 @@ def create_app(settings: Settings, detectors: Detectors | None = None, drain: Dr
         },
     )
     install_error_handler(app, metrics)
+    plain = [Depends(require_plain_query)]
     for routes in (predict, experiments, reports, feedback, models):
-        app.include_router(routes.router, prefix=PREFIX)
+        app.include_router(routes.router, prefix=PREFIX, dependencies=plain)
         # What clients of before /v1 ask for.
-        app.include_router(routes.router, include_in_schema=False)
+        app.include_router(routes.router, dependencies=plain, include_in_schema=False)
     for routes in (health, page):
         app.include_router(routes.router)
     # The one added last is the outermost.
-    limits = {predict.BATCH_PATH: settings.max_batch_bytes}
+    limits = {predict.BATCH_PATH: settings.max_batch_bytes, feedback.PATH: feedback.MAX_BYTES}
     app.add_middleware(BodyLimit, limits=limits, default=settings.max_body_bytes)
+    app.add_middleware(Canonical)
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app
 
@@ -120,6 +122,7 @@ async def _lifespan(
     finder: FaceFinder,
 ) -> AsyncIterator[State]:
     """Open what needs the running event loop, so after any fork; close it at the end."""
+    logger.info("faces are found by %s: %s", detectors.default, detectors.reason)
     note_version = metrics.label_versions.note
     breakers = partial(Breakers, settings.breaker_failures, settings.breaker_open_s)
     # The outcomes close last: they take what the last answers record.

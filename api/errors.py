@@ -6,6 +6,7 @@
     │   ├── UnreadableImage     400  empty, truncated or corrupt
     │   ├── UnsupportedFormat   415  none of the formats we read
     │   └── TooLarge            413  over the byte or pixel limit
+    ├── UnreadableBody          400  no JSON that can be taken apart
     ├── Unauthorized            401  the admin key is missing or wrong
     ├── AdminDisabled           403  the gateway has no admin key
     ├── UploadTimeout           408  the client sent its body too slowly
@@ -35,11 +36,17 @@ on it.
 # ruff: noqa: N818 - a client reads the name as what went wrong; the suffix Error on each would add nothing.
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
 from api.observe.request_id import request_id
 
 TYPE_PREFIX = "urn:problem-type:emotion-serving:"
+
+MAX_NAMED = 10
+"""How many of a request's errors are named: an answer must not grow with what is wrong."""
+# Characters of what is shown of a name that a client made up, and of what is wrong with it.
+_MAX_FIELD, _MAX_MESSAGE = 100, 500
 
 
 class ServiceError(Exception):
@@ -75,6 +82,12 @@ class ServiceError(Exception):
         }
 
 
+def _shown(text: str, limit: int) -> str:
+    # JSON can hold half a surrogate pair, which UTF-8 cannot.
+    whole = text[: limit + 1].encode(errors="backslashreplace").decode()
+    return whole if len(whole) <= limit else whole[:limit] + "..."
+
+
 class InvalidParameter(ServiceError):
     status, slug, title = 422, "invalid-parameter", "Invalid parameter"
 
@@ -83,10 +96,14 @@ class InvalidParameter(ServiceError):
         Args:
             errors: for each field what is wrong with it.
         """
-        super().__init__(
-            "; ".join(f"{field}: {message}" for field, message in errors.items()),
-            errors=[{"field": field, "message": message} for field, message in errors.items()],
-        )
+        named = [
+            (_shown(field, _MAX_FIELD), _shown(message, _MAX_MESSAGE))
+            for field, message in islice(errors.items(), MAX_NAMED)
+        ]
+        details = [f"{field}: {message}" for field, message in named]
+        if len(errors) > MAX_NAMED:
+            details.append(f"... and {len(errors) - MAX_NAMED:,} more")
+        super().__init__("; ".join(details), errors=[{"field": field, "message": message} for field, message in named])
 
 
 class ImageError(ServiceError):
@@ -103,6 +120,10 @@ class UnsupportedFormat(ImageError):
 
 class TooLarge(ImageError):
     status, slug, title = 413, "too-large", "Too large"
+
+
+class UnreadableBody(ServiceError):
+    status, slug, title = 400, "unreadable-body", "Unreadable body"
 
 
 class Unauthorized(ServiceError):

@@ -5,17 +5,24 @@ A value that is out of range, contradicts another one or cannot work is refused 
 
 import json
 import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from api.addresses import check_target, parse_url
+from api.addresses import parse_url
 from faces.detect import SIDE_MAX, STANDARD_SIDE
+from wire.address import check_target
 
 MAX_FACE = 25_000_000
 """Pixels that no `min_face` is beyond: no photo that is accepted has a face so wide."""
+
+_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
+_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -46,6 +53,9 @@ class Settings(BaseSettings):
     )
     model_server_tls: bool = False
     model_server_ca: FilePath | None = Field(default=None, description="PEM file; the system's certificates when unset")
+    model_server_proxy: bool = Field(
+        default=False, description="reach it through what http_proxy, https_proxy or grpc_proxy name"
+    )
     model_timeout_s: float = Field(default=5, gt=0, le=300, description="deadline of one call to the model server")
 
     models: Names = Field(default=("random", "residual", "ensemble"), description="the models that clients may name")
@@ -110,6 +120,13 @@ class Settings(BaseSettings):
         default=50_000, ge=1000, description="rows (predictions and faces) that may wait to be written"
     )
     outcome_flush_s: float = Field(default=1, gt=0, le=60, description="a prediction is written after that time")
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: Any) -> Any:
+        if isinstance(value, str) and _LINK_VALUE.match(value):
+            raise ValueError("is Kubernetes' link to a Service named emotion; the pod needs enableServiceLinks: false")
+        return value
 
     @field_validator("model_server")
     @classmethod
@@ -189,12 +206,50 @@ def split_names(value: str) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
-def explain(error: ValidationError | SettingsError) -> list[str]:
-    """One line for each wrong setting, without its value: it may be a secret."""
+class WrongSettingsError(Exception):
+    """One line for each, without its value: it may be a secret."""
+
+
+def read_settings() -> Settings:
+    """The settings of the environment.
+
+    Raises:
+        WrongSettingsError: one of them is wrong, or a variable is none of them.
+    """
+    wrong = _unknown(os.environ)
+    try:
+        settings = Settings()
+    except (ValidationError, SettingsError) as error:
+        raise WrongSettingsError("\n".join(wrong + _explain(error))) from None
+    if wrong:
+        raise WrongSettingsError("\n".join(wrong))
+    return settings
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    prefix = Settings.model_config["env_prefix"]
+    known = [name.upper() for name in Settings.model_fields]
+    lines = []
+    for name, value in environment.items():
+        # In any case, as Pydantic reads them.
+        asked = name.upper()
+        if not asked.startswith(prefix) or asked.removeprefix(prefix) in known or _is_service_link(asked, value):
+            continue
+        near = get_close_matches(asked.removeprefix(prefix), known, 1)
+        lines.append(f"{name} is no setting" + (f"; did you mean {prefix}{near[0]}?" if near else ""))
+    return lines
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Kubernetes gives each pod variables of every Service, such as of one named emotion-gateway."""
+    return bool(_LINK.search(name)) or (name.endswith("_PORT") and bool(_LINK_VALUE.match(value)))
+
+
+def _explain(error: ValidationError | SettingsError) -> list[str]:
     if isinstance(error, SettingsError):
         return [str(error)]
     lines = []
-    for item in error.errors():
+    for item in error.errors(include_input=False):
         name = "_".join(("EMOTION", *map(str, item["loc"][:1]))).upper() + ": " if item["loc"] else ""
         lines.append(f"{name}{item['msg'].removeprefix('Value error, ')}")
     return lines

@@ -7,6 +7,7 @@ TrainerError
 └── ExportError    a SavedModel that cannot be written, or does not answer as the model does
 """
 
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,7 +27,10 @@ class DataError(TrainerError):
     """
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
-        where = str(path) if line is None else f"{path}, line {line}"
+        # A name need not be text.
+        where = os.fsencode(path).decode(errors="backslashreplace")
+        if line is not None:
+            where += f", line {line}"
         super().__init__(f"{where}: {reason}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.errors import TrainerError
+from trainer.errors import DataError, TrainerError
 
 BROKEN_ARRAYS = (OSError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile, zlib.error)
 """What `open_arrays`, and reading one of its arrays, may raise on a file that is missing, damaged or another kind."""
@@ -64,6 +64,18 @@ def sha256(path: Path) -> str:
     """Hex digest of a file as it lies on disk."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_text_name(path: Path) -> None:
+    """Refuse a file or folder whose name no message, digest or JSON could hold.
+
+    Raises:
+        DataError: the name is not UTF-8.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(path, "has a name that is not UTF-8; rename it") from error
 
 
 def reason(error: Exception) -> str:

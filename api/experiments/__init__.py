@@ -1,6 +1,7 @@
 """A/B experiments: who gets which variant.
 
 config      experiments.yaml and its errors
+strict_yaml YAML that is read as it is written, or refused
 file        that file, followed while it changes
 buckets     subjects to buckets, buckets to variants: exact shares, few that move
 assignment  which variant a request is for

@@ -7,6 +7,7 @@ Shares are exact, and a change of weights moves few subjects: docs/experiments.m
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -24,9 +25,11 @@ def shares(weights: Sequence[float]) -> tuple[int, ...]:
     """How many of the 10,000 buckets each weight is worth, by the method of the largest remainder; they add up.
 
     Raises:
-        ValueError: the weights add up to nothing.
+        ValueError: the weights add up to nothing, or to more than a number holds.
     """
     total = sum(weights)
+    if math.isinf(total):
+        raise ValueError("the weights add up to more than a number can hold")
     if total <= 0:
         raise ValueError("the weights add up to nothing")
     exact = [weight / total * BUCKETS for weight in weights]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -12,9 +12,13 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from api.experiments.buckets import allocate, shares
+from api.experiments.strict_yaml import StrictLoader
 from wire.target import Label, Name, Target
+
+_MAX_NAMED = 10
 
 State = Literal["scheduled", "running", "ended"]
 
@@ -27,7 +31,10 @@ class ExperimentsError(Exception):
         Args:
             problems: `key: reason` each.
         """
-        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
+        lines = [f"{path}: {problem}" for problem in problems[:_MAX_NAMED]]
+        if len(problems) > _MAX_NAMED:
+            lines.append(f"{path}: ... and {len(problems) - _MAX_NAMED:,} more")
+        super().__init__("\n".join(lines))
 
 
 class _Strict(BaseModel):
@@ -210,16 +217,17 @@ def parse(content: bytes, path: Path, models: Sequence[str]) -> ExperimentsConfi
     """
     try:
         # The loader is a SafeLoader.
-        document = yaml.load(content, _NoDuplicates)  # noqa: S506
-    except (yaml.YAMLError, ValueError) as error:
-        # ValueError: bytes that are not UTF-8, or the 31st of November.
+        document = yaml.load(content, StrictLoader)  # noqa: S506
+    except Exception as error:
+        # Beside YAMLError: ValueError for bytes that are not UTF-8 or the 31st of November, RecursionError, and what
+        # wrong tags bring about.
         raise ExperimentsError(path, [f"not YAML: {_yaml_reason(error)}"]) from error
     if not isinstance(document, dict):
         raise ExperimentsError(path, ["must be a mapping with the key 'experiments'"])
     try:
         config = ExperimentsConfig.model_validate(document)
     except ValidationError as error:
-        raise ExperimentsError(path, [_problem(item["loc"], item["msg"]) for item in error.errors()]) from error
+        raise ExperimentsError(path, list(map(_explain, error.errors()))) from error
     unknown = [
         _problem(
             ("experiments", i, kind, j, "model"), f"{choice.model!r} is not one of EMOTION_MODELS ({', '.join(models)})"
@@ -234,24 +242,16 @@ def parse(content: bytes, path: Path, models: Sequence[str]) -> ExperimentsConfi
     return config
 
 
-class _NoDuplicates(yaml.SafeLoader):
-    """YAML forbids a key twice in a mapping; PyYAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _yaml_reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         mark = error.problem_mark
         return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
-    return str(error)
+    return str(error) or type(error).__name__
+
+
+def _explain(error: ErrorDetails) -> str:
+    quote = error["type"] == "string_type" and isinstance(error["input"], bool | int | float | date)
+    return _problem(error["loc"], error["msg"] + (f": {error['input']} needs quotes" if quote else ""))
 
 
 def _problem(location: Sequence[int | str], message: str) -> str:

@@ -9,6 +9,7 @@ from fastapi.security import APIKeyHeader
 
 from api.errors import AdminDisabled, InvalidParameter, Unauthorized, UnknownModel
 from api.experiments.assignment import FORCE_HEADER, Assignment, assign
+from api.experiments.config import SubjectSource
 from api.http.schemas import PredictQuery
 from api.http.state import DetectorsDep, ExperimentsDep, SettingsDep
 from faces.finder import FaceOptions
@@ -34,7 +35,8 @@ async def choose(
     """A variant of the running experiment, unless the request names a model, version or label, or none runs.
 
     Raises:
-        InvalidParameter: version and label contradict each other, or the variant cannot be had.
+        InvalidParameter: version and label contradict each other, the variant cannot be had, or the subject is not
+            UTF-8.
         UnknownModel: it is not one of the settings'.
     """
     if query.version is not None and query.label is not None:
@@ -53,10 +55,17 @@ async def choose(
         # The default label is the default model's.
         default = query.version is None and query.label is None and model == settings.default_model
         return Target(model, query.version, settings.default_label if default else query.label)
-    source = experiment.subject
-    subject = request.headers.get(source.header) if source.header else request.cookies.get(source.cookie or "")
     # An empty one would put everybody who sends it into the same bucket.
-    return assign(experiment, subject or None, forced)
+    return assign(experiment, _subject(request, experiment.subject) or None, forced)
+
+
+def _subject(request: Request, source: SubjectSource) -> str | None:
+    given = request.headers.get(source.header) if source.header else request.cookies.get(source.cookie or "")
+    try:
+        # Starlette reads headers as Latin-1.
+        return given and given.encode("latin-1").decode()
+    except UnicodeDecodeError as error:
+        raise InvalidParameter({source.header or source.cookie or "": "is not UTF-8"}) from error
 
 
 async def face_options(query: QueryDep, settings: SettingsDep, detectors: DetectorsDep) -> FaceOptions:
@@ -89,7 +98,8 @@ async def require_admin(settings: SettingsDep, given: Annotated[str | None, Secu
         raise AdminDisabled("This gateway has no EMOTION_ADMIN_KEY, so its endpoints for operators are closed.")
     key = settings.admin_key.get_secret_value().encode()
     # Compared in constant time, so that the time of a refusal tells nothing of the key.
-    if given is None or not hmac.compare_digest(given.encode(), key):
+    # As in _subject(): Latin-1 gives the bytes that were sent.
+    if given is None or not hmac.compare_digest(given.encode("latin-1"), key):
         raise Unauthorized(f"{ADMIN_HEADER} is {'missing' if given is None else 'wrong'}.", header=ADMIN_HEADER)
 
 

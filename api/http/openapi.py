@@ -58,33 +58,36 @@ _MODEL_SERVER = (
     errors.DeadlineExceeded,
 )
 
+# Of every endpoint of the API.
+_ANY = (errors.InvalidParameter, errors.ShuttingDown, errors.InternalError)
+
 _SHARED = (
+    *_ANY,
+    errors.UnreadableImage,
     errors.UnknownModel,
     errors.UnknownVersion,
     errors.UnknownLabel,
     errors.UploadTimeout,
     errors.TooLarge,
     errors.UnsupportedFormat,
-    errors.InvalidParameter,
     *_MODEL_SERVER,
     errors.VersionNotLoaded,
     errors.Overloaded,
-    errors.ShuttingDown,
 )
 
-PREDICT_PROBLEMS = _problems(errors.UnreadableImage, *_SHARED, errors.DetectorFailed, errors.InternalError)
-BATCH_PROBLEMS = _problems(*_SHARED, errors.InternalError)
-MODELS_PROBLEMS = _problems(*_MODEL_SERVER)
-READY_PROBLEMS = _problems(errors.NotReady, errors.ShuttingDown)
-_ADMIN = (errors.AdminDisabled, errors.Unauthorized)
+PREDICT_PROBLEMS = _problems(*_SHARED, errors.DetectorFailed)
+BATCH_PROBLEMS = _problems(*_SHARED)
+MODELS_PROBLEMS = _problems(*_ANY, *_MODEL_SERVER)
+READY_PROBLEMS = _problems(errors.NotReady, errors.ShuttingDown, errors.InternalError)
+_ADMIN = (*_ANY, errors.AdminDisabled, errors.Unauthorized)
 FEEDBACK_PROBLEMS = _problems(
+    errors.UnreadableBody,
     *_ADMIN,
     errors.UnknownPrediction,
     errors.PredictionExpired,
     errors.TooLarge,
-    errors.InvalidParameter,
     errors.OutcomesUnavailable,
 )
-REPORT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.InvalidParameter, errors.OutcomesUnavailable)
+REPORT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.OutcomesUnavailable)
 ADMIN_PROBLEMS = _problems(*_ADMIN)
-ASSIGNMENT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.InvalidParameter)
+ASSIGNMENT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment)

@@ -1,18 +1,19 @@
 """The one renderer of everything that goes wrong: application/problem+json (RFC 9457)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 import faces.errors
 from api import errors
-from api.errors import InternalError, InvalidParameter, ServiceError
+from api.errors import InternalError, InvalidParameter, ServiceError, UnreadableBody
 from api.observe.metrics import Metrics
 from faces.errors import FaceError
 
@@ -63,7 +64,13 @@ def _as_service_error(error: Exception, path: str) -> ServiceError:
         case ServiceError():
             return error
         case RequestValidationError():
-            return InvalidParameter({_field(e["loc"]): e["msg"] for e in error.errors()})
+            return InvalidParameter(dict(map(_field_and_message, error.errors())))
+        case HTTPException(status_code=400, __cause__=ServiceError() as ours):
+            # FastAPI hides what goes wrong while it reads a body, such as our limit.
+            return ours
+        case HTTPException(status_code=400, __cause__=Exception() as cause):
+            # JSON that is not UTF-8, too deep or has too long a number; the cause says where.
+            return UnreadableBody(f"The body cannot be read as JSON: {cause}.")
         case HTTPException():
             return _FrameworkError(error, path)
         case FaceError() if type(error) in _OF_FACES:
@@ -73,9 +80,12 @@ def _as_service_error(error: Exception, path: str) -> ServiceError:
     return InternalError()
 
 
-def _field(location: Sequence[int | str]) -> str:
+def _field_and_message(error: Mapping[str, Any]) -> tuple[str, str]:
     # FastAPI's locations begin with where the field was: ("query", "max_faces").
-    return ".".join(map(str, location[1:])) or str(location[0])
+    where, *names = error["loc"]
+    if error["type"] == "json_invalid":
+        return where, f"is not JSON: {error['ctx']['error']} at character {names[0] + 1}"
+    return ".".join(map(str, names)) or where, error["msg"]
 
 
 def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSONResponse:
@@ -97,6 +107,8 @@ def install_error_handler(app: FastAPI, metrics: Metrics) -> None:
         metrics.errors.labels(slug)
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error.__cause__, ClientDisconnect):
+            raise error.__cause__
         return problem_response(error, metrics, request.url.path)
 
     for kind in (ServiceError, FaceError, RequestValidationError, HTTPException):

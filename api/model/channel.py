@@ -46,15 +46,17 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
 _OWN_CONNECTIONS: tuple[tuple[str, str | int], ...] = (("grpc.use_local_subchannel_pool", 1),)
 
 
-def open_channel(target: str, *, tls: bool, ca_file: Path | None) -> grpc.aio.Channel:
+def open_channel(target: str, *, tls: bool, ca_file: Path | None, proxy: bool) -> grpc.aio.Channel:
     """Open one channel within the running event loop; it connects by itself at the first call.
 
     Neither connections nor the retry budget are shared with other channels to the same target.
 
     Args:
         ca_file: PEM of the authority to trust; None trusts gRPC's own list.
+        proxy: whether the proxy that environment variables name is in between.
     """
-    options = _OPTIONS + _OWN_CONNECTIONS
+    # By default gRPC looks for a proxy even on the way to localhost.
+    options = (*_OPTIONS, *_OWN_CONNECTIONS, ("grpc.enable_http_proxy", int(proxy)))
     if not tls:
         return grpc.aio.insecure_channel(target, options)
     ca = ca_file.read_bytes() if ca_file else None

@@ -43,6 +43,9 @@ NoteVersion = Callable[[str, str | None, int], None]
 
 AVAILABLE = "AVAILABLE"
 
+FACES_PER_CALL = 32
+"""More go in several calls, because a call has a deadline of its own, and 16 photos have up to 800 faces."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -99,7 +102,7 @@ class ModelClient:
         self._classes: dict[tuple[str, int], tuple[str, ...]] = {}
 
     async def predict(self, target: Target, faces: NDArray[np.float32]) -> Scores:
-        """Score float32 [N, 48, 48, 1] in one call.
+        """Score float32 [N, 48, 48, 1], all by one version: the one that answers first, where the target names none.
 
         Raises:
             UnknownModel, UnknownVersion, UnknownLabel, VersionNotLoaded: with no face as well, because whether a
@@ -110,6 +113,31 @@ class ModelClient:
             version = await self.resolve(target)
             infer_ms = (perf_counter() - start) * 1000
             return Scores(version, (), np.empty((0, 0), np.float32), np.empty(0, np.int64), infer_ms)
+        version, classes, scores = await self._score(target, faces[:FACES_PER_CALL])
+        if target.version is None:
+            self._note_version(target.model, target.label, version)
+        parts, pinned = [scores], Target(target.model, version)
+        # One after the other: a large batch must not take the model server from everybody else.
+        for begin in range(FACES_PER_CALL, len(faces), FACES_PER_CALL):
+            try:
+                _, others, scores = await self._score(pinned, faces[begin : begin + FACES_PER_CALL])
+            except UnknownVersion as gone:
+                if target.version is not None:
+                    raise
+                # The client did not ask for that one.
+                message = f"Version {version} of model {target.model!r} was replaced during this request."
+                raise VersionNotLoaded(message) from gone
+            if others != classes:
+                raise BadModelAnswer("two answers of one version have different classes.")
+            parts.append(scores)
+        self._classes[target.model, version] = classes
+        scores = np.concatenate(parts)
+        return Scores(version, classes, scores, scores.argmax(axis=1), (perf_counter() - start) * 1000)
+
+    async def _score(
+        self, target: Target, faces: NDArray[np.float32]
+    ) -> tuple[int, tuple[str, ...], NDArray[np.float32]]:
+        """The version that answers one call, its classes, and [N, C]."""
         request = pb.PredictRequest(
             model_spec=target.spec(), inputs={"faces": from_array(faces)}, output_filter=["scores", "classes"]
         )
@@ -117,16 +145,11 @@ class ModelClient:
         missing = [name for name in request.output_filter if name not in answer.outputs]
         if missing:
             raise BadModelAnswer(f"the answer lacks {', '.join(missing)}.")
-        if not answer.model_spec.HasField("version"):
-            raise BadModelAnswer("the answer does not say which version it is from.")
-        version = answer.model_spec.version.value
-        if target.version is None:
-            self._note_version(target.model, target.label, version)
+        version = _version(answer.model_spec, target)
         scores, classes = to_scores(answer.outputs["scores"], len(faces)), to_classes(answer.outputs["classes"])
         if len(classes) != scores.shape[1]:
             raise BadModelAnswer(f"{scores.shape[1]} scores for {len(classes)} classes.")
-        self._classes[target.model, version] = classes
-        return Scores(version, classes, scores, scores.argmax(axis=1), (perf_counter() - start) * 1000)
+        return version, classes, scores
 
     async def classes(self, model: str, version: int) -> tuple[str, ...]:
         """The names of a version's classes, asked of it unless it has answered before. Raises as predict() does."""
@@ -136,7 +159,7 @@ class ModelClient:
     async def resolve(self, target: Target) -> int:
         """The version that would answer. Raises as predict() does."""
         request = pb.GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
-        version = (await self._ask(self._metadata, request, target)).model_spec.version.value
+        version = _version((await self._ask(self._metadata, request, target)).model_spec, target)
         if target.version is None:
             self._note_version(target.model, target.label, version)
         return version
@@ -155,14 +178,13 @@ class ModelClient:
         """The version behind each of the labels in the settings, without those that do not resolve."""
 
         async def find(label: str) -> int | None:
-            request = pb.GetModelMetadataRequest(
-                model_spec=Target(model, label=label).spec(), metadata_field=["signature_def"]
-            )
+            target = Target(model, label=label)
+            request = pb.GetModelMetadataRequest(model_spec=target.spec(), metadata_field=["signature_def"])
             try:
                 answer = await self._ask(self._metadata, request)
             except _RefusedError:
                 return None
-            return answer.model_spec.version.value
+            return _version(answer.model_spec, target)
 
         found = await asyncio.gather(*map(find, self._label_names))
         return {label: version for label, version in zip(self._label_names, found, strict=True) if version is not None}
@@ -186,11 +208,16 @@ class ModelClient:
         try:
             with call_span(method.path, metadata) as span:
                 span.set_attribute("emotion.model", request.model_spec.name)
+                answer: Response | None
                 try:
-                    return await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
+                    answer = await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
                 except grpc.aio.AioRpcError as error:
                     span.set_attribute("rpc.grpc.status_code", error.code().value[0])
                     raise self._error(error) from error
+                if answer is None:
+                    # What gRPC makes of bytes that are not the message.
+                    raise BadModelAnswer("the answer cannot be parsed.")
+                return answer
         except _RefusedError as refusal:
             if target is None:
                 raise
@@ -252,15 +279,27 @@ def _method(channel: grpc.aio.Channel, path: str, response: type[Response]) -> _
     return _Method(path, channel.unary_unary(path, methodcaller("SerializeToString"), response.FromString))
 
 
+def _version(spec: pb.ModelSpec, target: Target) -> int:
+    """The version that answered. Raises BadModelAnswer."""
+    if not spec.HasField("version"):
+        raise BadModelAnswer("the answer does not say which version it is from.")
+    version = spec.version.value
+    if target.version not in (None, version):
+        raise BadModelAnswer(f"version {target.version} was asked for, and version {version} answered.")
+    return version
+
+
 def _not_ready(model: str, versions: Sequence[VersionStatus]) -> VersionNotLoaded:
     states = ", ".join(f"version {known.version} is {known.state}" for known in versions)
     return VersionNotLoaded(f"Model {model!r} is not ready: {states or 'it has no versions'}.")
 
 
 def _version_status(status: pb.ModelVersionStatus) -> VersionStatus:
+    known = pb.ModelVersionStatus.State
     return VersionStatus(
         status.version,
-        pb.ModelVersionStatus.State.Name(status.state),
+        # A newer model server may have more of them.
+        known.Name(status.state) if status.state in known.values() else str(int(status.state)),
         status.status.error_message or None,
     )
 
@@ -268,7 +307,12 @@ def _version_status(status: pb.ModelVersionStatus) -> VersionStatus:
 @asynccontextmanager
 async def open_client(settings: Settings, note_version: NoteVersion) -> AsyncIterator[ModelClient]:
     """A client on a channel of its own, in the running event loop; closed at the end."""
-    channel = open_channel(settings.model_server, tls=settings.model_server_tls, ca_file=settings.model_server_ca)
+    channel = open_channel(
+        settings.model_server,
+        tls=settings.model_server_tls,
+        ca_file=settings.model_server_ca,
+        proxy=settings.model_server_proxy,
+    )
     try:
         yield ModelClient(
             channel,

@@ -30,6 +30,8 @@ def to_scores(tensor: pb.TensorProto, faces: int) -> NDArray[np.float32]:
     if tensor.dtype != pb.DT_FLOAT or len(shape) != 2 or shape[0] != faces or shape[1] < 1:
         raise BadModelAnswer(f"scores should be float [{faces}, classes]; got dtype {tensor.dtype}, shape {shape}.")
     # TF Serving fills float_val; tensor_content is as legal and what tf.make_tensor_proto writes.
+    if len(tensor.tensor_content) % 4:
+        raise BadModelAnswer(f"scores has {len(tensor.tensor_content)} bytes, which are no float32 numbers.")
     values = (
         np.frombuffer(tensor.tensor_content, "<f4")
         if tensor.tensor_content

@@ -5,9 +5,12 @@ versions and labels are those that the model server answered, error types are th
 experiments.yaml keep their series when they leave the file, until the gateway restarts.
 """
 
+import os
 import platform
 from collections.abc import Iterator
+from errno import ENOENT
 from functools import partial
+from tempfile import TemporaryFile
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
@@ -19,6 +22,30 @@ from api.observe.version import package_version
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _EXPERIMENT_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10)
+
+
+class MetricsDirectoryError(Exception):
+    """The message is one line for the operator."""
+
+
+def require_metrics_directory() -> None:
+    """
+    Raises:
+        MetricsDirectoryError: prometheus_client is told to keep its values in files, and cannot.
+    """
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        folder = os.environ.get(name)
+        if folder is None:
+            continue
+        try:
+            if not folder:
+                raise FileNotFoundError(ENOENT, "is empty")
+            TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise MetricsDirectoryError(
+                f"{name}: no files can be made in {folder!r} ({error.strerror}); the gateway is one process and needs "
+                "no such directory: unset it"
+            ) from error
 
 
 class Metrics:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -21,7 +19,7 @@ from api.outcomes.migrate import UPGRADE, require_newest
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore
 from api.reports.report import build_report
 from api.reports.schema import IntervalOut, Report
-from api.settings import Settings, explain
+from api.settings import Settings, WrongSettingsError, read_settings
 
 app = typer.Typer(
     help="Outcomes of A/B experiments, in the database of EMOTION_DATABASE_URL.",
@@ -61,9 +59,9 @@ def prune() -> None:
 def _run(work: Callable[[OutcomeStore, Settings], Awaitable[Result]]) -> Result:
     """What `work` returns; ends the program in one line when it cannot."""
     try:
-        settings = Settings()
-    except (ValidationError, SettingsError) as error:
-        _fail("\n".join(explain(error)))
+        settings = read_settings()
+    except WrongSettingsError as error:
+        _fail(str(error))
     url = parse_url(settings.database_url.get_secret_value())
     # Without the query, which may hold a password, too.
     name = url.set(query={}).render_as_string()

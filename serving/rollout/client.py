@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from serving.errors import ServingError
 from wire import serving_pb2 as pb
+from wire.address import check_target
 from wire.target import Target
 
 RPC_TIMEOUT_S = 10.0
@@ -71,8 +72,12 @@ class ModelServer:
 
 @contextmanager
 def connect(address: str, name: str = "") -> Iterator[ModelServer]:
-    """The server at `address` (host:port), which is its name unless it is given another."""
-    with grpc.insecure_channel(address) as channel:
+    """The server at `address` (host:port), which is its name unless it is given another. No proxy is in between."""
+    try:
+        check_target(address)
+    except ValueError as error:
+        raise ServingError(str(error)) from error
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         yield ModelServer(name or address, channel)
 
 

@@ -45,6 +45,8 @@ class FakeModelServer:
     requests: list[pb.PredictRequest] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     all_metadata: list[dict[str, str]] = field(default_factory=list)
+    # None: as asked, or 1; 0: none is told.
+    version_of_metadata: int | None = None
     address: str = ""
 
     async def on_predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
@@ -56,7 +58,14 @@ class FakeModelServer:
     async def on_metadata(
         self, request: pb.GetModelMetadataRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetModelMetadataResponse:
-        return pb.GetModelMetadataResponse(model_spec=request.model_spec)
+        response = pb.GetModelMetadataResponse(model_spec=request.model_spec)
+        version = self.version_of_metadata
+        if version == 0:
+            response.model_spec.ClearField("version")
+        else:
+            # As TensorFlow Serving does, whatever chose the version.
+            response.model_spec.version.value = version or request.model_spec.version.value or 1
+        return response
 
     async def on_status(
         self, request: pb.GetModelStatusRequest, context: grpc.aio.ServicerContext

@@ -76,6 +76,19 @@ def test_wrong_settings_are_one_line_each(start: Start) -> None:
     assert [line.split(":")[0] for line in errors.splitlines()] == ["EMOTION_PORT", "EMOTION_CPU_WORKERS"]
 
 
+@pytest.mark.parametrize("folder", ["", "missing", "file"])
+def test_a_folder_for_metrics_that_is_none_is_one_line(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / folder) if folder else "")
+    process = start(port="0")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    [line] = errors.splitlines()
+    assert line.startswith("PROMETHEUS_MULTIPROC_DIR: no files can be made in ")
+
+
 def test_contradicting_settings_are_one_line(start: Start) -> None:
     process = start(default_model="other")
     _, errors = process.communicate(timeout=20)

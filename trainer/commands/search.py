@@ -6,7 +6,6 @@ from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 from rich.console import Console
 
 from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
@@ -20,6 +19,7 @@ from trainer.search.plan import Plan
 from trainer.search.space import sample
 from trainer.search.trial import save_arrays
 from trainer.training.config import load_config, published
+from trainer.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from trainer.search.worker import Listen, Worker
@@ -238,10 +238,7 @@ def export(
 
 
 def _read_specs(path: Path) -> list[ArchitectureSpec]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--enqueue {path}: {error}") from error
+    values = read_yaml(path, f"--enqueue {path}")
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise ConfigError(f"--enqueue {path}: not a list of specs")
     return [from_json(value) for value in values]

@@ -14,6 +14,7 @@ from typing import IO, TextIO
 from trainer.errors import DataError
 from trainer.files import reason
 
+_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 _PUBLISHED = ("fer2013.csv", "icml_face_data.csv", "fer2013new.csv")
 
 
@@ -61,6 +62,8 @@ def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
 def _open_text(path: Path) -> Iterator[TextIO]:
     # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(_TAR):
+        raise DataError(path, "is a tar archive: unpack it, and give the CSV file in it")
     if suffix == ".gz":
         with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as text:
             yield text
@@ -74,8 +77,8 @@ def _open_text(path: Path) -> Iterator[TextIO]:
 
 def _open_member(path: Path, archive: zipfile.ZipFile) -> IO[bytes]:
     # A Mac adds __MACOSX/._fer2013.csv; Kaggle's competition archive has test.csv and train.csv beside the one we read.
-    found = [name for name in archive.namelist() if name.endswith(".csv") and not name.startswith("__MACOSX/")]
-    chosen = [name for name in found if name.rpartition("/")[2] in _PUBLISHED] if len(found) > 1 else found
+    found = [name for name in archive.namelist() if name.lower().endswith(".csv") and not name.startswith("__MACOSX/")]
+    chosen = [name for name in found if name.lower().rpartition("/")[2] in _PUBLISHED] if len(found) > 1 else found
     if len(chosen) != 1:
         known = " or ".join(_PUBLISHED)
         raise DataError(path, f"one CSV file, or one {known}, is due in it; it has: {', '.join(found) or 'none'}")

@@ -15,7 +15,7 @@ from trainer.data.fer2013 import read_arrays, read_fer2013
 from trainer.data.folder import read_folder
 from trainer.data.split import SPLITS, Split, concatenate
 from trainer.errors import ConfigError, DataError
-from trainer.files import sha256
+from trainer.files import require_text_name, sha256
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,8 @@ def read_all(
     parts: dict[str, list[Split]] = {name: [] for name in SPLITS}
     found: list[Source] = []
     voted: Source | None = None
+    for path in (*sources, *([votes] if votes else [])):
+        require_text_name(path)
     for path in sources:
         its_votes = None
         if path.is_dir():

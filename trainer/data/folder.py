@@ -18,7 +18,7 @@ from faces.decode.pixels import flatten
 from faces.errors import UnsupportedFormat
 from trainer.data.split import SPLITS, Split, divide
 from trainer.errors import DataError
-from trainer.files import reason
+from trainer.files import reason, require_text_name
 
 UNLABELLED = "unlabelled"
 """A folder beside the class folders for faces that nobody has given a class yet: it is not read."""
@@ -120,4 +120,8 @@ def _visible(folder: Path, *, folders: bool = False) -> list[Path]:
         paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DataError(folder, f"cannot be read: {reason(error)}") from error
-    return [path for path in paths if path.is_dir()] if folders else paths
+    if folders:
+        paths = [path for path in paths if path.is_dir()]
+    for path in paths:
+        require_text_name(path)
+    return paths

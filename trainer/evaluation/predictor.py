@@ -112,7 +112,7 @@ class ServerPredictor(Predictor):
             self._request.model_spec.version.value = int(parts["version"])
         elif parts["label"] is not None:
             self._request.model_spec.version_label = parts["label"]
-        self._channel = grpc.insecure_channel(parts["address"])
+        self._channel = grpc.insecure_channel(parts["address"], [("grpc.enable_http_proxy", 0)])
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def close(self) -> None:

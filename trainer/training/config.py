@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from faces.contract import SIDE
 from trainer.errors import ConfigError, explain
 from trainer.training.augment import AugmentConfig
+from trainer.yaml_file import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -146,10 +147,7 @@ def load_config(path: Path, overrides: list[str]) -> TrainConfig:
     Raises:
         ConfigError: unreadable file, unknown key, wrong type or value out of range; each one named.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    values = read_yaml(path, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: not a mapping of keys to values")
     for override in overrides:
@@ -172,10 +170,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigError(f"override {override!r}: {parent!r} has no keys of its own")
-    try:
-        values[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+    values[leaf] = parse_yaml(text, f"override {override!r}")
 
 
 def dump_config(config: TrainConfig) -> str:

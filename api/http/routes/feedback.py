@@ -11,6 +11,10 @@ from api.http.dependencies import AdminDep
 from api.http.state import OutcomesDep
 from api.outcomes.feedback import take_feedback
 
+PATH = "/feedback"
+MAX_BYTES = 64 * 2**10
+"""Of a body: JSON is parsed on the event loop."""
+
 router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
 
 
@@ -43,7 +47,7 @@ class FeedbackOut(BaseModel):
 
 
 @router.post(
-    "/feedback",
+    PATH,
     summary="Say what a face really shows",
     responses=openapi.FEEDBACK_PROBLEMS,
 )

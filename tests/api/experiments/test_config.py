@@ -185,3 +185,66 @@ def test_the_split_id_changes_with_what_matters_for_the_split(change: dict[str, 
     [other] = load(yaml.safe_dump({"experiments": [experiment(**change)]})).experiments
     assert len(one.split_id) == 16
     assert (one.split_id == other.split_id) == same
+
+
+def with_variant(text: str) -> str:
+    lines = ["experiments:", "- name: trial", "  start: 2020-01-01T00:00:00Z", "  variants:"]
+    return "\n".join([*lines, "  - {name: a, model: residual, version: 1, weight: 1}", f"  - {{{text}}}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("version: 0123", "0123 would be read as 83"),
+        ("version: -010", "-010 would be read as -8"),
+        ("version: 0_1", "0_1 would be read as 1"),
+        ("weight: 90:10", "90:10 would be read as 5410"),
+        ("weight: 1:30.5", "1:30.5 would be read as 90.5"),
+        ("1:32", "1:32 would be read as 92"),
+        ("name: on", "on would be read as true; as a name it needs quotes"),
+        ("name: No", "No would be read as false"),
+        ("label: off", "off would be read as false"),
+    ],
+)
+def test_what_would_be_read_as_something_else_is_refused_with_its_place(text: str, problem: str) -> None:
+    with pytest.raises(ExperimentsError) as refused:
+        load(with_variant(text))
+    column = 6 + len(text) - len(text.rpartition(": ")[2])
+    assert str(refused.value).startswith(f"experiments.yaml: not YAML: {problem}")
+    assert str(refused.value).endswith(f"(line 6, column {column})")
+
+
+@pytest.mark.parametrize("name", ["1", "1.5", "2020-01-01", "true"])
+def test_names_that_are_numbers_need_quotes(name: str) -> None:
+    rest = "model: residual, version: 2, weight: 1"
+    with pytest.raises(ExperimentsError, match="needs quotes"):
+        load(with_variant(f"name: {name}, {rest}"))
+    assert load(with_variant(f"name: '{name}', {rest}")).experiments[0].variants[1].name == name
+    assert load(with_variant(f"name: 'on', {rest}")).experiments[0].variants[1].name == "on"
+
+
+@pytest.mark.parametrize("weight", ["1.0e+308", "1.7e+308", "9" * 400, "9" * 5000, ".inf", "1.0e+400"])
+def test_weights_that_overflow_are_refused(weight: str) -> None:
+    whole = with_variant(f"name: b, model: residual, version: 2, weight: {weight}")
+    with pytest.raises(ExperimentsError) as refused:
+        load(whole.replace("weight: 1}", f"weight: {weight}}}"))
+    assert len(str(refused.value)) < 500
+    assert "less than one part" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["!!int ''", "!!bool x", "!!timestamp x", "!!float ''", "[" * 5000, "&a [*a]", "? [a]\n: b", "a: &b {<<: *b}"],
+)
+def test_odd_yaml_is_refused_in_a_line(content: str) -> None:
+    with pytest.raises(ExperimentsError) as refused:
+        load(content)
+    assert "\n" not in str(refused.value)
+
+
+def test_only_ten_problems_are_named() -> None:
+    wrong = [experiment(name=f"e{number}", colour="red") for number in range(40)]
+    with pytest.raises(ExperimentsError) as refused:
+        load(yaml.safe_dump({"experiments": wrong}))
+    assert len(str(refused.value).splitlines()) == 11
+    assert str(refused.value).endswith("... and 30 more")

@@ -217,3 +217,38 @@ async def test_experiments_are_listed(open_gateway: Callable, write_experiment: 
     assert (shadow["name"], shadow["label"], shadow["share"], shadow["agreement"]) == ("next", "canary", 0.25, None)
     assert unknown.status_code == 404
     assert unknown.json()["available"] == ["trial"]
+
+
+@pytest.mark.parametrize("source", ["header", "cookie"])
+async def test_a_subject_that_is_not_ascii_is_one_subject_everywhere(
+    open_gateway: Callable,
+    versions: Versions,
+    write_experiment: WriteExperiment,
+    face: dict[str, bytes],
+    recorded: list[PredictionRecord],
+    source: str,
+) -> None:
+    given = {"header": "X-Subject-ID"} if source == "header" else {"cookie": "who"}
+    settings = {"experiments": write_experiment(subject=given), "admin_key": ADMIN_KEY}
+    subjects = [f"Zo\u00eb-{number}" for number in range(20)] + ["\u5199\u771f", "\U0001f600", "\u00df"]
+    async with open_gateway(model_server=versions.address, **settings) as client:
+
+        async def post(subject: bytes) -> Any:
+            header = (b"X-Subject-ID", subject) if source == "header" else (b"Cookie", b"a=b; who=" + subject)
+            return await client.post("/predict?crop=none", files=face, headers=[header])
+
+        for subject in subjects:
+            variant = (await post(subject.encode())).json()["variant"]
+            path = "/experiments/trial/assignment"
+            by_query = await client.get(path, params={"subject": subject}, headers=ADMIN)
+            assert by_query.json()["variant"] == variant
+        assert [record.subject for record in recorded] == subjects
+
+        for bad in (b"Zo\xeb", b"\xff", b"\xed\xa0\x80"):
+            response = await post(bad)
+            assert response.status_code == 422
+            [error] = response.json()["errors"]
+            assert error == {"field": given.get("header", "who"), "message": "is not UTF-8"}
+        for bad in ("Zo%EB", "%FF", "%ED%A0%80"):
+            response = await client.get(f"{path}?subject={bad}", headers=ADMIN)
+            assert response.status_code == 422

@@ -25,3 +25,9 @@ async def test_without_the_right_key_there_is_a_challenge(open_gateway: Callable
         assert "X-Admin-Key" in response.headers["www-authenticate"]
         assert KEY not in response.text
         assert (await client.get("/experiments", headers={"X-Admin-Key": KEY})).status_code == 200
+
+
+async def test_a_key_may_have_any_letters(open_gateway: Callable) -> None:
+    key = "Schl\u00fcssel-\u5199\u771f-123"
+    async with open_gateway(admin_key=key) as client:
+        assert (await client.get("/experiments", headers={"X-Admin-Key": key.encode()})).status_code == 200

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api.model.client import FACES_PER_CALL
 from faces.decode import Grey
 from faces.geometry import Box
 from tests.api.fake_model_server import FakeModelServer, answer, serve
@@ -119,6 +120,143 @@ async def test_bad_scores(
 
         fake.predict = predict
         assert_problem(await post(client, face), 502, "bad-model-answer")
+
+
+BROKEN_CONTENT = {
+    "bytes that are no numbers": b"\0" * 27,
+    "one number too few": b"\0" * 24,
+    "one number too many": b"\0" * 32,
+    "a single byte": b"x",
+    "numbers of NaN": b"\xff" * 28,
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_CONTENT)
+async def test_broken_tensor_content(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str], fault: str
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        response = answer(request, classes)
+        response.outputs["scores"].ClearField("float_val")
+        response.outputs["scores"].tensor_content = BROKEN_CONTENT[fault]
+        return response
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        assert_problem(await post(client, face), 502, "bad-model-answer")
+
+
+@pytest.mark.parametrize("tensor", ["scores", "classes"])
+@pytest.mark.parametrize("shape", [(-1, -7), (0, 0), (1, -7), (1, 2**62), (1,), ()])
+async def test_shapes_that_cannot_be(
+    open_gateway: Callable,
+    fake: FakeModelServer,
+    face: dict[str, bytes],
+    classes: list[str],
+    tensor: str,
+    shape: tuple[int, ...],
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        response = answer(request, classes)
+        dims = [pb.TensorShapeProto.Dim(size=size) for size in shape]
+        response.outputs[tensor].tensor_shape.CopyFrom(pb.TensorShapeProto(dim=dims))
+        return response
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        assert_problem(await post(client, face), 502, "bad-model-answer")
+
+
+async def test_an_answer_that_is_no_message(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes]
+) -> None:
+    class Junk:
+        def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+            return b"\xff\xff\xff"
+
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> Junk:
+        return Junk()
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        assert_problem(await post(client, face), 502, "bad-model-answer")
+
+
+async def test_a_pinned_version_that_another_answers(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], encode: Callable[..., bytes]
+) -> None:
+    async with open_gateway(model_server=fake.address) as client:
+        assert (await post(client, face, "&version=1")).status_code == 200
+        problem = assert_problem(await post(client, face, "&version=4"), 502, "bad-model-answer")
+        assert "version 4 was asked for, and version 1 answered" in problem["detail"]
+
+        # Without a face the version is looked up, which the fake answers as asked.
+        blank = {"file": encode(Image.new("L", (300, 200), 90))}
+        assert (await client.post("/predict?version=4", files=blank)).json()["model"]["version"] == 4
+        fake.version_of_metadata = 3
+        assert_problem(await client.post("/predict?version=4", files=blank), 502, "bad-model-answer")
+        fake.version_of_metadata = 0
+        assert_problem(await client.post("/predict", files=blank), 502, "bad-model-answer")
+
+
+async def test_a_state_that_only_newer_servers_have(open_gateway: Callable, fake: FakeModelServer) -> None:
+    fake.states = {1: pb.ModelVersionStatus.AVAILABLE, 2: 77}
+    async with open_gateway(model_server=fake.address) as client:
+        [model] = (await client.get("/models")).json()["models"]
+        assert [(one["version"], one["state"]) for one in model["versions"]] == [(2, "77"), (1, "AVAILABLE")]
+
+
+def many_faces(grey: Grey) -> list[Box]:
+    return [Box(index, 0, 20, 20) for index in range(50)]
+
+
+@pytest.mark.parametrize("query", ["", "?label=stable", "?version=1"])
+async def test_more_faces_than_a_call_takes_go_in_several_to_one_version(
+    open_gateway: Callable, fake: FakeModelServer, classes: list[str], encode: Callable[..., bytes], query: str
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        tensor = request.inputs["faces"]
+        faces = np.frombuffer(tensor.tensor_content, "<f4").reshape(tensor.tensor_shape.dim[0].size, -1)
+        # Each face's scores tell which one it is.
+        bright = (faces.mean(axis=1, keepdims=True) + 1) / 2
+        scores = np.concatenate([bright, 1 - bright, np.zeros((len(faces), 5))], axis=1).astype(np.float32)
+        # By then the label is on another version, which a request must not mix with the first.
+        newest = 1 if len(fake.requests) == 1 else 2
+        return answer(request, classes, scores, version=request.model_spec.version.value or newest)
+
+    fake.predict = predict
+    levels = range(0, 256, 16)
+    files = [("files", encode(Image.new("L", (100, 100), level))) for level in levels]
+    async with open_gateway(made_up(many_faces), model_server=fake.address) as client:
+        response = await client.post(f"/predict/batch{query}", files=files)
+        assert response.status_code == 200, response.text
+        body = response.json()
+    sent = [request.inputs["faces"].tensor_shape.dim[0].size for request in fake.requests]
+    assert sum(sent) == 16 * 50
+    assert max(sent) <= FACES_PER_CALL
+    assert [request.model_spec.version.value for request in fake.requests[1:]] == [1] * (len(sent) - 1)
+    assert body["model"]["version"] == 1
+    for level, result in zip(levels, body["results"], strict=True):
+        assert len(result["faces"]) == 50
+        for face in result["faces"]:
+            assert face["probabilities"][classes[0]] == pytest.approx(level / 255, abs=1e-5)
+
+
+async def test_a_version_that_goes_in_the_middle_of_a_batch(
+    open_gateway: Callable, fake: FakeModelServer, classes: list[str], encode: Callable[..., bytes]
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        if len(fake.requests) > 1:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "Servable not found")
+        return answer(request, classes)
+
+    fake.predict = predict
+    fake.states = {2: pb.ModelVersionStatus.AVAILABLE}
+    files = [("files", encode(Image.new("L", (100, 100))))] * 2
+    async with open_gateway(made_up(many_faces), model_server=fake.address) as client:
+        assert_problem(await client.post("/predict/batch", files=files), 503, "version-not-loaded")
+        fake.requests.clear()
+        assert_problem(await client.post("/predict/batch?version=1", files=files), 404, "unknown-version")
 
 
 @pytest.mark.parametrize("fault", ["no scores", "no version", "short values", "repeated class", "wrong dtype"])

@@ -189,3 +189,28 @@ async def test_a_dead_database_is_a_503(make: Callable, tmp_path: Any) -> None:
             assert response.status_code == 503
             assert response.json()["type"].endswith(":outcomes-unavailable")
             assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "place"),
+    [
+        (b'{"a"', 422, "character 5"),
+        (b"", 422, "body"),
+        (b'{"prediction_id": "x",}', 422, "character"),
+        (b'{"prediction_id": "\xff"}', 400, "position 19"),
+        (b"[" * 50_000, 400, "recursion"),
+        (b'{"face": ' + b"1" * 5000 + b"}", 400, "4300 digits"),
+        (b'{"\\ud800": 1}', 422, "unicode"),
+        (b"{" + b",".join(b'"%d":1' % number for number in range(5000)) + b"}", 422, "more"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_told_where(gateway: Any, body: bytes, status: int, place: str) -> None:
+    client, _ = gateway
+    headers = {"content-type": "application/json"}
+    response = await client.post("/feedback", content=body, headers=headers)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert place in response.json()["detail"]
+    assert len(response.content) < 3000
+    large = await client.post("/feedback", content=bytes(70_000), headers=headers)
+    assert (large.status_code, large.json()["limit"]) == (413, 65536)

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import os
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -272,3 +274,45 @@ def test_a_file_that_is_no_archive_of_arrays_is_refused(tmp_path: Path) -> None:
         read_arrays(path)
     with pytest.raises(DataError, match="No such file"):
         read_arrays(tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize("name", ["fer2013/FER2013.CSV", "Fer2013.Csv", "ICML_FACE_DATA.CSV"])
+def test_the_case_of_names_in_a_zip_is_no_matter(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, HEADER + GOOD)
+        archive.writestr("TEST.CSV", "id\n1\n")
+    assert read_fer2013(path)["Training"].labels.tolist() == [3]
+
+
+@pytest.mark.parametrize("name", ["fer2013.tar.gz", "FER2013.TGZ", "fer2013.tar"])
+def test_a_tar_archive_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    (tmp_path / "fer2013.csv").write_text(HEADER + GOOD)
+    with tarfile.open(path, "w" if name.endswith("tar") else "w:gz") as archive:
+        archive.add(tmp_path / "fer2013.csv", "fer2013/fer2013.csv")
+    with pytest.raises(DataError, match=f"{name}: is a tar archive: unpack it"):
+        load([path])
+
+
+@pytest.mark.parametrize("kind", ["csv", "folder", "class", "image"])
+def test_a_name_that_is_not_utf_8_is_shown(
+    tmp_path: Path, kind: str, faces: Callable[..., Split], write_folder: Callable[..., Path]
+) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    own = write_folder(tmp_path / "own", faces(14, seed=3))
+    if kind == "csv":
+        own = tmp_path / f"{odd}.csv"
+        own.write_text(HEADER + GOOD)
+    elif kind == "folder":
+        own = own.rename(tmp_path / odd)
+    elif kind == "class":
+        (own / odd).mkdir()
+    else:
+        image = next((own / "happy").iterdir())
+        image.rename(image.with_name(f"{odd}.png"))
+    with pytest.raises(DataError) as refused:
+        load([own])
+    assert "caf\\xe9" in str(refused.value)
+    assert "not UTF-8" in str(refused.value)
+    str(refused.value).encode()
