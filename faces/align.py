@@ -27,6 +27,9 @@ UPRIGHT: Points = np.array([(14.6, 18.3), (32.7, 18.2), (23.5, 28.3), (16.5, 36.
 LEANING = 12.0
 """Degrees of roll beyond which a face is turned upright: FER2013 has enough of those within."""
 
+_SURE = 6.0
+"""Degrees of roll up to which the first look is believed. It sees too little of what leans more."""
+
 _SIDE = 48
 
 
@@ -54,20 +57,19 @@ class Aligner:
         self._local = threading.local()
 
     def align(self, grey: Grey, faces: Sequence[Detection]) -> list[Look]:
-        """Look at each face twice, the second time turned by what the first one told, and once more where it leans."""
+        """Look at each face, and again where it does not stand upright: turned by what the first look told."""
         found = [face.square for face in faces]
         if not found:
             return []
-        squares, _ = self._turned(grey, found)
-        squares, points = self._turned(grey, squares)
-        leaning = [index for index, square in enumerate(squares) if _leans(square, found[index])]
-        if leaning:
-            again = self._turned(grey, [squares[index] for index in leaning])
-            for index, square, one in zip(leaning, *again, strict=True):
+        squares, points = self._turned(grey, found)
+        unsure = [index for index, square in enumerate(squares) if _lean(square, found[index]) > _SURE]
+        if unsure:
+            again = self._turned(grey, [squares[index] for index in unsure])
+            for index, square, one in zip(unsure, *again, strict=True):
                 squares[index], points[index] = square, one
         # Where the head is upright, the detector's own square is at least as good as one by the landmarks.
         return [
-            Look(square if _leans(square, own) else own, square.roll, one)
+            Look(square if _lean(square, own) > LEANING else own, square.roll, one)
             for square, own, one in zip(squares, found, points, strict=True)
         ]
 
@@ -99,8 +101,9 @@ def _to_picture(square: Square, points: Points) -> Points:
     return (turned + np.array([square.x, square.y], np.float32)).astype(np.float32)
 
 
-def _leans(square: Square, found: Square) -> bool:
-    return abs((square.roll - found.roll + 180) % 360 - 180) > LEANING
+def _lean(square: Square, found: Square) -> float:
+    """Degrees, to either side."""
+    return abs((square.roll - found.roll + 180) % 360 - 180)
 
 
 def _fitted(square: Square, points: Points) -> Square:
