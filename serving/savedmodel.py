@@ -1,6 +1,5 @@
 """One loaded version: its signatures, the checks on a request, the run, the warm-up."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,10 @@ MAX_WARMUP_RECORDS = 1000  # TensorFlow Serving's limit
 # large batch needs: 64 MiB hold 7,281 faces of 48x48 float32.
 MAX_MESSAGE_BYTES = 64 * 2**20
 
+# The thread that a call came on runs all of it. Handing parts of so small a network to others costs a tenth more of
+# processor time; the cores have other calls to work on, and the gateway's detection.
+_ON_ONE_THREAD = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+
 
 class SavedModel:
     """A SavedModel in memory, ready to answer Predict. Safe to call from several threads."""
@@ -32,13 +35,11 @@ class SavedModel:
             ServingError: either fails; or what TensorFlow raises on a directory that is no SavedModel.
         """
         self.signature_defs = _read_signature_defs(path)
-        # A session, as tensorflow_model_server has it: the functions of tf.saved_model.load cost a millisecond of Python
-        # more per call, as much as the network itself takes for a face.
+        # A session, as tensorflow_model_server has one: a function of tf.saved_model.load takes a millisecond more of
+        # processor time per call, nearly as much as the network itself for a face.
         with tf.Graph().as_default():
-            self._session = tf.compat.v1.Session()
+            self._session = tf.compat.v1.Session(config=_ON_ONE_THREAD)
             tf.compat.v1.saved_model.load(self._session, [SERVE_TAG], str(path))
-        # By signature and outputs.
-        self._functions: dict[tuple[str, ...], Callable[..., list[Any]]] = {}
         self.warmup_records = self._warm_up(path / WARMUP_FILE)
 
     def predict(self, request: Any) -> dict[str, Any]:
@@ -58,19 +59,9 @@ class SavedModel:
             raise failed_precondition(f'Serving signature key "{key}" not found.')
         inputs = _decode_inputs(definition, request.inputs)
         wanted = _output_names(definition, request.output_filter)
-        outputs = self._function(key, wanted)(*inputs.values())
+        feeds = {definition.inputs[name].name: array for name, array in inputs.items()}
+        outputs = self._session.run([definition.outputs[name].name for name in wanted], feeds)
         return {name: tf.make_tensor_proto(output) for name, output in zip(wanted, outputs, strict=True)}
-
-    def _function(self, key: str, wanted: list[str]) -> Callable[..., list[Any]]:
-        """From a signature's inputs, in the order of its definition, to the outputs wanted."""
-        name = (key, *wanted)
-        if name not in self._functions:
-            definition = self.signature_defs[key]
-            fetches = [definition.outputs[output].name for output in wanted]
-            self._functions[name] = self._session.make_callable(
-                fetches, [one.name for one in definition.inputs.values()]
-            )
-        return self._functions[name]
 
     def _warm_up(self, path: Path) -> int:
         if not path.exists():
