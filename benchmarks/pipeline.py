@@ -27,9 +27,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -180,46 +181,71 @@ class Bare:
         return len(found.faces), {"decode": found.decode_ms, "detect": found.detect_ms, "infer": infer_ms}
 
 
-def _bare_worker(photo: Photo, seconds: int, ready: Any, results: Any) -> None:
+def _bare_worker(tasks: Any, together: Any, results: Any) -> None:
     bare = Bare()
-    for _ in range(3):
-        faces, _ = bare.predict(photo)
-    ready.wait()
-    times, start, cpu = [], time.perf_counter(), time.process_time()
-    while time.perf_counter() - start < seconds:
-        times.append(bare.predict(photo)[1])
-    took, cpu = time.perf_counter() - start, time.process_time() - cpu
-    upright = [bare.predict(photo, align=False)[1]["detect"] for _ in range(10)]
-    stages = {stage: statistics.median(one[stage] for one in times) for stage in STAGES}
-    results.put(
-        {
-            "faces": faces,
-            "photos": len(times),
-            "per_s": len(times) / took,
-            "cpu_s": cpu,
-            "p50_ms": statistics.median(sum(one.values()) for one in times),
-            "stages_ms": stages | {"of which align": stages["detect"] - statistics.median(upright)},
+    results.put(None)
+    for photo, seconds, alone in iter(tasks.get, None):
+        for _ in range(3):
+            faces, _ = bare.predict(photo)
+        if not alone:
+            together.wait()
+        times, start, cpu = [], time.perf_counter(), time.process_time()
+        while time.perf_counter() - start < seconds:
+            times.append(bare.predict(photo)[1])
+        took, cpu = time.perf_counter() - start, time.process_time() - cpu
+        unaligned = statistics.median(bare.predict(photo, align=False)[1]["detect"] for _ in range(10))
+        stages = {stage: statistics.median(one[stage] for one in times) for stage in STAGES}
+        results.put(
+            {
+                "faces": faces,
+                "photos": len(times),
+                "per_s": len(times) / took,
+                "cpu_s": cpu,
+                "p50_ms": statistics.median(sum(one.values()) for one in times),
+                "stages_ms": stages | {"of which align": max(0.0, stages["detect"] - unaligned)},
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A process for each core, which wait while something else is measured."""
+
+    tasks: list[Any]
+    results: Any
+
+    def run(self, photo: Photo, seconds: int) -> Result:
+        """All at once, and then one of them alone."""
+        found = self._run(photo, seconds, self.tasks)
+        return found | {"alone": self._run(photo, seconds, self.tasks[:1])}
+
+    def _run(self, photo: Photo, seconds: int, chosen: Sequence[Any]) -> Result:
+        for tasks in chosen:
+            tasks.put((photo, seconds, len(chosen) == 1))
+        parts = [self.results.get(timeout=300) for _ in chosen]
+        return {
+            "faces": parts[0]["faces"],
+            "per_s": sum(part["per_s"] for part in parts),
+            "cpu_ms": 1000 * sum(part["cpu_s"] for part in parts) / sum(part["photos"] for part in parts),
+            "p50_ms": parts[0]["p50_ms"],
+            "stages_ms": parts[0]["stages_ms"],
         }
-    )
 
 
-def bare(photo: Photo, seconds: int, processes: int) -> Result:
+@contextmanager
+def workers() -> Iterator[Workers]:
     context = multiprocessing.get_context("spawn")
-    ready, results = context.Barrier(processes), context.Queue()
-    workers = [context.Process(target=_bare_worker, args=(photo, seconds, ready, results)) for _ in range(processes)]
-    for worker in workers:
-        worker.start()
-    parts = [results.get(timeout=300) for _ in workers]
-    for worker in workers:
-        worker.join()
-    first = parts[0]
-    return {
-        "faces": first["faces"],
-        "per_s": sum(part["per_s"] for part in parts),
-        "cpu_ms": 1000 * sum(part["cpu_s"] for part in parts) / sum(part["photos"] for part in parts),
-        "p50_ms": first["p50_ms"],
-        "stages_ms": first["stages_ms"],
-    }
+    together, results = context.Barrier(CORES), context.Queue()
+    tasks = [context.Queue() for _ in range(CORES)]
+    processes = [context.Process(target=_bare_worker, args=(one, together, results), daemon=True) for one in tasks]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        results.get(timeout=300)
+    yield Workers(tasks, results)
+    for one, process in zip(tasks, processes, strict=True):
+        one.put(None)
+        process.join()
 
 
 # The services
@@ -342,6 +368,7 @@ def fer() -> Iterator[Service]:
 
 
 def closed(target: Service, photo: Photo, connections: int, seconds: int) -> Result:
+    _settle(target, photo)
     with tempfile.TemporaryDirectory() as name:
         body, script = Path(name, "photo.jpg"), Path(name, "post.lua")
         body.write_bytes(photo.jpeg)
@@ -403,10 +430,25 @@ def loaded(target: Service, photo: Photo, seconds: int) -> Result:
         stages = (*STAGES, "total")
         result["stages_ms"] = {s: statistics.median(one["timing_ms"][s] for one in answers) for s in stages}
     result["closed"] = {str(count): closed(target, photo, count, seconds) for count in CONNECTIONS}
-    rate = result["closed"]["8"]["per_s"]
-    result["open"] = {f"{share:g}": asyncio.run(opened(target, photo, share * rate, seconds)) for share in SHARES}
+    rate = _rate(result)
+    result["open"] = {}
+    for share in SHARES if rate else ():
+        _settle(target, photo)
+        result["open"][f"{share:g}"] = asyncio.run(opened(target, photo, share * rate, seconds))
     result["rss_mb"] = target.rss_mb()
     return result
+
+
+def _settle(target: Service, photo: Photo) -> None:
+    """Wait for what a run before has left in the queue: wrk does not wait for its last photos."""
+    while True:
+        try:
+            _ask(target, photo)
+        except urllib.error.HTTPError:
+            # The queue is full.
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _ask(target: Service, photo: Photo) -> Any:
@@ -419,42 +461,43 @@ def _ask(target: Service, photo: Photo) -> Any:
 # What came of it
 
 
-def best(rounds: Sequence[Result], rate: Callable[[Result], float]) -> Result:
-    return max(rounds, key=rate)
-
-
 def measure(chosen: Sequence[Photo], seconds: int, rounds: int, *, with_fer: bool) -> Result:
-    report: Result = {"cores": CORES, "photos": {photo.name: {"bytes": len(photo.jpeg)} for photo in chosen}}
-    for photo in chosen:
-        found = report["photos"][photo.name]
-        found["bare"] = best([bare(photo, seconds, CORES) for _ in range(rounds)], lambda one: one["per_s"])
-        found["bare"]["alone"] = best([bare(photo, seconds, 1) for _ in range(rounds)], lambda one: one["per_s"])
-        _say("bare", photo, f"{found['bare']['per_s']:.1f}/s")
-    with service() as (ours, report["start"]):
+    """Every system is up the whole time, and each photo goes to one after the other: what else runs disturbs all."""
+    report: Result = {"cores": CORES, "photos": {photo.name: {} for photo in chosen}}
+    with ExitStack() as stack:
+        limit = stack.enter_context(workers())
+        ours, report["start"] = stack.enter_context(service())
         report["detector"] = _detector(ours)
-        for photo in chosen:
-            _load(report, "service", ours, photo, seconds, rounds)
-    if with_fer:
-        try:
-            with fer() as theirs:
-                for photo in chosen:
-                    if photo.crop == "detect":
-                        _load(report, "fer", theirs, photo, seconds, rounds)
-        except RuntimeError as error:
-            report["fer"] = f"left out: {error}"
-            print(f"fer {report['fer']}", flush=True)
+        services = {"service": ours}
+        if with_fer:
+            try:
+                services["fer"] = stack.enter_context(fer())
+            except RuntimeError as error:
+                report["fer"] = f"left out: {error}"
+        for _ in range(rounds):
+            for photo in chosen:
+                found = report["photos"][photo.name]
+                _keep_better(found, "bare", limit.run(photo, seconds), lambda one: one["per_s"])
+                for system, target in services.items():
+                    # `fer` always looks for faces.
+                    if system == "service" or photo.crop == "detect":
+                        _keep_better(found, system, loaded(target, photo, seconds), _rate)
+                _say(photo, found)
     return report
 
 
-def _load(report: Result, system: str, target: Service, photo: Photo, seconds: int, rounds: int) -> None:
-    results = [loaded(target, photo, seconds) for _ in range(rounds)]
-    report["photos"][photo.name][system] = best(results, lambda one: one["closed"]["8"]["per_s"])
-    _say(system, photo, f"{report['photos'][photo.name][system]['closed']['8']['per_s']:.1f}/s at 8 connections")
+def _keep_better(found: Result, system: str, new: Result, rate: Callable[[Result], float]) -> None:
+    if system not in found or rate(new) > rate(found[system]):
+        found[system] = new
 
 
-def _say(system: str, photo: Photo, what: str) -> None:
-    load = os.getloadavg()[0]
-    print(f"{system}, {photo.name}: {what}; load of the machine {load:.1f}", file=sys.stderr, flush=True)
+def _rate(loaded: Result) -> float:
+    return float(loaded["closed"]["8"]["per_s"])
+
+
+def _say(photo: Photo, found: Result) -> None:
+    rates = ", ".join(f"{s} {_rate(one) if s != 'bare' else one['per_s']:.1f}/s" for s, one in found.items())
+    print(f"{photo.name}: {rates}; load of the machine {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
 
 
 def _detector(ours: Service) -> str:
@@ -465,8 +508,10 @@ def _detector(ours: Service) -> str:
 def tables(report: Result) -> Iterator[str]:
     yield f"{report['cores']} cores, {report['detector']} at {report['side']} pixels, {report['seconds']:g} s a figure"
     yield ""
-    yield "| photo | system | faces | photos/s at 1 / 8 / 64 | refused at 64 | ms at 1, p50 / p99 "
-    yield "| open 50 %, p50 / p99 ms | open 80 % | CPU ms | of bare |"
+    yield (
+        "| photo | system | faces | photos/s at 1 / 8 / 64 | refused at 64 | ms at 1, p50 / p99 "
+        "| open 50 %, p50 / p99 ms | open 80 % | CPU ms | of bare |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for name, systems in report["photos"].items():
         limit = systems["bare"]
@@ -480,7 +525,8 @@ def tables(report: Result) -> Iterator[str]:
             one = systems[system]
             rates = " / ".join(f"{one['closed'][str(count)]['per_s']:.1f}" for count in CONNECTIONS)
             alone, eight = one["closed"]["1"], one["closed"]["8"]
-            opened = " | ".join(f"{run['p50_ms']:.0f} / {run['p99_ms']:.0f}" for run in one["open"].values())
+            runs = one["open"].values()
+            opened = " | ".join(f"{run['p50_ms']:.0f} / {run['p99_ms']:.0f}" for run in runs) or "|"
             cpu = " + ".join(f"{milliseconds:.1f}" for milliseconds in eight["cpu_ms"].values())
             yield (
                 f"| {name} | {system} | {one['faces']} | {rates} | {one['closed']['64']['refused']} "
