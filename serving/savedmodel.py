@@ -60,8 +60,9 @@ class SavedModel:
         inputs = _decode_inputs(definition, request.inputs)
         wanted = _output_names(definition, request.output_filter)
         feeds = {definition.inputs[name].name: array for name, array in inputs.items()}
-        outputs = self._session.run([definition.outputs[name].name for name in wanted], feeds)
-        return {name: tf.make_tensor_proto(output) for name, output in zip(wanted, outputs, strict=True)}
+        # All of them, whatever is wanted: for another choice the session would prepare the graph anew, up to seconds.
+        outputs = self._session.run({name: output.name for name, output in definition.outputs.items()}, feeds)
+        return {name: tf.make_tensor_proto(outputs[name]) for name in wanted}
 
     def _warm_up(self, path: Path) -> int:
         if not path.exists():
