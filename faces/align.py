@@ -15,6 +15,9 @@ from faces.geometry import Square
 LEANING = 12.0
 """Degrees of roll beyond which a face is turned upright: FER2013 has enough of those within."""
 
+_SURE = 6.0
+"""Degrees of roll up to which the first look is believed. It sees too little of what leans more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -39,23 +42,24 @@ class Aligner:
         self._onet = ONet()
 
     def align(self, grey: Grey, faces: Sequence[Detection]) -> list[Look]:
-        """Look at each face twice, the second time turned by what the first one told, and once more where it leans."""
+        """Look at each face, and again at those that may lean, turned by what the last look told; twice where they do."""
         found = [face.square for face in faces]
         if not found:
             return []
-        squares, _ = self._onet.turn(grey, found)
-        squares, points = self._onet.turn(grey, squares)
-        leaning = [index for index, square in enumerate(squares) if _leans(square, found[index])]
-        if leaning:
-            again = self._onet.turn(grey, [squares[index] for index in leaning])
-            for index, square, one in zip(leaning, *again, strict=True):
-                squares[index], points[index] = square, one
+        squares, points = self._onet.turn(grey, found)
+        for least in (_SURE, LEANING):
+            unsure = [index for index, square in enumerate(squares) if _lean(square, found[index]) > least]
+            if unsure:
+                again = self._onet.turn(grey, [squares[index] for index in unsure])
+                for index, square, one in zip(unsure, *again, strict=True):
+                    squares[index], points[index] = square, one
         # Where the head is upright, the detector's own square is at least as good as one by the landmarks.
         return [
-            Look(square if _leans(square, own) else own, square.roll, one)
+            Look(square if _lean(square, own) > LEANING else own, square.roll, one)
             for square, own, one in zip(squares, found, points, strict=True)
         ]
 
 
-def _leans(square: Square, found: Square) -> bool:
-    return abs((square.roll - found.roll + 180) % 360 - 180) > LEANING
+def _lean(square: Square, found: Square) -> float:
+    """Degrees, to either side."""
+    return abs((square.roll - found.roll + 180) % 360 - 180)

@@ -35,6 +35,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # Read when TensorFlow is imported; most of its start-up notices would bury our lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # It calls loading into a session deprecated.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         # Here too, because importing TensorFlow takes seconds.
         ports.require_free(options.host, options.port)

@@ -19,8 +19,8 @@ from wire.serving_pb2 import ModelConfig, ModelConfigList, ModelServerConfig
 
 log = logging.getLogger(__name__)
 
-# TensorFlow uses all cores within one call and frees the GIL meanwhile, so more threads than a few per core
-# only spread latency; a reload keeps one of them waiting.
+# A call keeps one core busy and frees the GIL meanwhile, so more threads than a few per core only spread latency; a
+# reload keeps one of them waiting.
 MAX_WORKERS = 16
 STOP_GRACE_SECONDS = 30.0
 

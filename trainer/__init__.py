@@ -14,6 +14,7 @@ results        what evaluations and searches found
 run_directory  the files of a training
 provenance     which code and libraries made a result
 files          written whole or not at all
+yaml_file      YAML whose numbers mean what they say
 errors         what the command line says in one line
 """
 
