@@ -42,7 +42,7 @@ class Aligner:
         self._onet = ONet()
 
     def align(self, grey: Grey, faces: Sequence[Detection]) -> list[Look]:
-        """Look at each face, and again, turned by what the last look told, at those that may lean and at those that do."""
+        """Look at each face, and again, turned by what the last look told, at those that may lean and those that do."""
         found = [face.square for face in faces]
         if not found:
             return []
