@@ -25,8 +25,8 @@ NEEDED = {
     "api": ["gateway", "otel"],
     "trainer": ["trainer", "teacher"],
 }
-# By whom else: FastAPI is a Starlette; PyTorch is a backend of Keras that the user chooses.
-BROUGHT = {"starlette": "fastapi", "torch": "keras"}
+# By whom else: FastAPI is a Starlette; Pydantic's errors are its core's; PyTorch is a backend of Keras that the user chooses.
+BROUGHT = {"pydantic_core": "pydantic", "starlette": "fastapi", "torch": "keras"}
 
 
 def named(lines: list[str]) -> set[str]:

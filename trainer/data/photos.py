@@ -166,7 +166,8 @@ def _found(
 def _unused(stem: str, folder: str, names: set[tuple[str, str]]) -> str:
     """The photo's name for its faces, with a number where another photo of the same name came before."""
     # A face of a hidden name would not be read.
-    plain = os.fsdecode(os.fsencode(stem.lstrip("."))[:_LONGEST_STEM]) or "photo"
+    # Readers want UTF-8, and a cut may fall within a character.
+    plain = os.fsencode(stem.lstrip("."))[:_LONGEST_STEM].decode(errors="replace").replace("\ufffd", "_") or "photo"
     name, copies = plain, 1
     while (folder, name.casefold()) in names:
         copies += 1
