@@ -25,7 +25,7 @@ NEEDED = {
     "api": ["gateway", "otel"],
     "trainer": ["trainer", "teacher"],
 }
-# By whom else: FastAPI is a Starlette; Pydantic's errors are its core's; PyTorch is a backend of Keras that the user chooses.
+# By whom else: FastAPI is a Starlette; Pydantic has a core; PyTorch is a backend of Keras that the user chooses.
 BROUGHT = {"pydantic_core": "pydantic", "starlette": "fastapi", "torch": "keras"}
 
 
