@@ -20,6 +20,7 @@ import io
 import json
 import multiprocessing
 import os
+import queue
 import random
 import socket
 import statistics
@@ -158,8 +159,13 @@ class Bare:
             side=settings.detect_side,
             side_max=settings.detect_side_max,
         )
-        limits = {"max_bytes": settings.max_image_bytes, "max_pixels": settings.max_image_pixels}
-        self.finder = FaceFinder(detectors.by_name, Aligner(), **limits)
+        self.finder = FaceFinder(
+            detectors.by_name,
+            Aligner(),
+            max_bytes=settings.max_image_bytes,
+            max_pixels=settings.max_image_pixels,
+            side=settings.detect_side_max,
+        )
         self.options = FaceOptions(settings.max_faces, settings.min_face, detectors.default, align=True, rotate=False)
         # Of what TensorFlow offers the cheapest call, and the one that both model servers use.
         config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
@@ -240,8 +246,14 @@ def workers() -> Iterator[Workers]:
     processes = [context.Process(target=_bare_worker, args=(one, together, results), daemon=True) for one in tasks]
     for process in processes:
         process.start()
-    for _ in processes:
-        results.get(timeout=300)
+    ready = 0
+    while ready < len(processes):
+        try:
+            results.get(timeout=1)
+            ready += 1
+        except queue.Empty:
+            if dead := [process for process in processes if not process.is_alive()]:
+                raise SystemExit(f"a worker ended with exit status {dead[0].exitcode}") from None
     yield Workers(tasks, results)
     for one, process in zip(tasks, processes, strict=True):
         one.put(None)
