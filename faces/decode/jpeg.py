@@ -2,6 +2,7 @@
 
 import re
 import struct
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 
@@ -29,8 +30,21 @@ _LAST_BIT = 0x10
 """Successive approximation (G.1.2) of a scan that adds the last bit of coefficients."""
 
 
-def read(content: bytes) -> Header:
-    # What the decoder gets is what decides its pixels: no comments, previews and second pictures.
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What stands before the first scan."""
+
+    # What decides the pixels: no comments, previews and second pictures.
+    kept: list[bytes]
+    exif: bytes
+    profile: bytes
+    # Marker and body of the frame's header.
+    frame: tuple[int, bytes]
+    # Where the first scan's header begins, behind its marker.
+    scan: int
+
+
+def _read_head(content: bytes) -> _Head:
     kept, exif, profile, frame = [content[:2]], b"", {}, None
     parts, at = Parts("The JPEG", "segments", _SEGMENTS), 2
     while True:
@@ -58,36 +72,38 @@ def read(content: bytes) -> Header:
         at = end
     if frame is None:
         raise broken("it has no header")
-    height, width, components = struct.unpack_from(">HHB", frame[1], 1)
-    sampling = [(value >> 4) * (value & 15) for value in frame[1][7 : 6 + 3 * components : 3]]
-    largest = [
-        max((value >> shift & 15 for value in frame[1][7 : 6 + 3 * components : 3]), default=0) for shift in (4, 0)
-    ]
+    return _Head(kept, exif, b"".join(profile[key] for key in sorted(profile)), frame, at)
+
+
+def read(content: bytes) -> Header:
+    head = _read_head(content)
+    marker, frame = head.frame
+    height, width, components = struct.unpack_from(">HHB", frame, 1)
+    sampling = [(value >> 4) * (value & 15) for value in frame[7 : 6 + 3 * components : 3]]
+    largest = [max((value >> shift & 15 for value in frame[7 : 6 + 3 * components : 3]), default=0) for shift in (4, 0)]
     # Measured, as in every format: the pixels of a flat picture, the bytes of one with detail.
     ns_a_pixel, ns_a_byte = (2.6, 8.0) if components == 4 else (0.5, 7.0)
-    in_scans = frame[0] in _PROGRESSIVE or content[at + 2 : at + 3] != bytes([components])
+    in_scans = marker in _PROGRESSIVE or content[head.scan + 2 : head.scan + 3] != bytes([components])
     coefficients = 0.0
     if in_scans:
-        scans = content.count(b"\xff\xda", at - 2)
+        scans = content.count(b"\xff\xda", head.scan - 2)
         if scans > SCANS:
             raise TooLarge("The JPEG", unit="scans", limit=SCANS, size=scans)
         # int16 for each sample of each component until the last scan is in.
         coefficients = 2 * sum(sampling) / (largest[0] * largest[1])
         ns_a_pixel, ns_a_byte = ns_a_pixel + 0.1 * coefficients * scans, 25
-    kept.append(content[at - 2 :])
-    pieces = b"".join(profile[key] for key in sorted(profile))
-    tone = tone_of_profile(pieces, grey=components == 1) if pieces else None
+    tone = tone_of_profile(head.profile, grey=components == 1) if head.profile else None
     return Header(
         "progressive JPEG" if in_scans else "JPEG",
         width,
         height,
-        partial(_load, b"".join(kept), in_scans, tone),
+        partial(_load, b"".join([*head.kept, content[head.scan - 2 :]]), in_scans, tone),
         held=coefficients,
         # Pillow's picture, a copy of it and ours.
         scaled=5 if components == 4 else 3,
         ns_a_pixel=ns_a_pixel,
         ns_a_byte=ns_a_byte,
-        orientation=read_orientation(exif),
+        orientation=read_orientation(head.exif),
         scales=True,
     )
 
