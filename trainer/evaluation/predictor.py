@@ -1,6 +1,7 @@
 """Scores from a model as it is deployed: a SavedModel on disk, or a model server at an address."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _ADDRESS = re.compile(
 )
 
 
-class Predictor:
+class Predictor(ABC):
     """A model that answers with scores in the order of `faces.contract.CLASSES`."""
 
     # Faces that it is given at once.
@@ -37,11 +38,11 @@ class Predictor:
         parts = [self._predict(faces[start : start + self.batch]) for start in range(0, len(faces), self.batch)]
         return np.concatenate([np.zeros((0, len(CLASSES)), np.float32), *parts])
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - one that runs here holds no connections
         """Let go of connections; the predictor is of no use after it."""
 
-    def _predict(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        raise NotImplementedError
+    @abstractmethod
+    def _predict(self, faces: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
 
 class SavedModelPredictor(Predictor):
