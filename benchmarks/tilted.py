@@ -25,7 +25,7 @@ from faces.contract import to_input
 from faces.decode import Grey
 from faces.detect import SIDE_MAX, STANDARD_SIDE
 from faces.detect.choice import NAMES, open_detectors
-from faces.finder import Decoded, FaceFinder, FaceOptions
+from faces.finder import FaceFinder, FaceOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, CANVAS, GREY = 192, 400, 128
@@ -88,7 +88,7 @@ def main() -> None:
             rolls: list[float] = []
             ms = 0.0
             for index, face in enumerate(faces):
-                decoded = Decoded(picture(face, angle), 0.0)
+                decoded = finder.decode(cv2.imencode(".png", picture(face, angle))[1].tobytes())
                 for align, kept in crops.items():
                     start = thread_time()
                     seen = finder.find(decoded, FaceOptions(50, None, name, align=align, rotate=arguments.rotate))
