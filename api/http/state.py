@@ -1,5 +1,6 @@
 """What the application's lifespan makes, and how endpoints ask for each part of it by type."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, TypedDict
 
 from fastapi import Depends, Request
@@ -35,56 +36,21 @@ class AppRequest(Request[State]):
     """A request of this application, for the type checker."""
 
 
-# Coroutines, because FastAPI would run functions in a thread.
+def _part(name: str) -> Callable[[AppRequest], Awaitable[object]]:
+    # A coroutine, because FastAPI would run a function in a thread.
+    async def part(request: AppRequest) -> object:
+        return request.state[name]  # type: ignore[literal-required]
+
+    return part
 
 
-async def _settings(request: AppRequest) -> Settings:
-    return request.state["settings"]
-
-
-async def _metrics(request: AppRequest) -> Metrics:
-    return request.state["metrics"]
-
-
-async def _drain(request: AppRequest) -> Drain:
-    return request.state["drain"]
-
-
-async def _experiments(request: AppRequest) -> Experiments:
-    return request.state["experiments"]
-
-
-async def _detectors(request: AppRequest) -> Detectors:
-    return request.state["detectors"]
-
-
-async def _fallback(request: AppRequest) -> Fallback:
-    return request.state["fallback"]
-
-
-async def _shadows(request: AppRequest) -> Shadows:
-    return request.state["shadows"]
-
-
-async def _client(request: AppRequest) -> ModelClient:
-    return request.state["client"]
-
-
-async def _outcomes(request: AppRequest) -> OutcomeWriter:
-    return request.state["outcomes"]
-
-
-async def _predictor(request: AppRequest) -> Predictor:
-    return request.state["predictor"]
-
-
-SettingsDep = Annotated[Settings, Depends(_settings)]
-MetricsDep = Annotated[Metrics, Depends(_metrics)]
-DrainDep = Annotated[Drain, Depends(_drain)]
-ExperimentsDep = Annotated[Experiments, Depends(_experiments)]
-DetectorsDep = Annotated[Detectors, Depends(_detectors)]
-FallbackDep = Annotated[Fallback, Depends(_fallback)]
-ShadowsDep = Annotated[Shadows, Depends(_shadows)]
-ClientDep = Annotated[ModelClient, Depends(_client)]
-OutcomesDep = Annotated[OutcomeWriter, Depends(_outcomes)]
-PredictorDep = Annotated[Predictor, Depends(_predictor)]
+SettingsDep = Annotated[Settings, Depends(_part("settings"))]
+MetricsDep = Annotated[Metrics, Depends(_part("metrics"))]
+DrainDep = Annotated[Drain, Depends(_part("drain"))]
+ExperimentsDep = Annotated[Experiments, Depends(_part("experiments"))]
+DetectorsDep = Annotated[Detectors, Depends(_part("detectors"))]
+FallbackDep = Annotated[Fallback, Depends(_part("fallback"))]
+ShadowsDep = Annotated[Shadows, Depends(_part("shadows"))]
+ClientDep = Annotated[ModelClient, Depends(_part("client"))]
+OutcomesDep = Annotated[OutcomeWriter, Depends(_part("outcomes"))]
+PredictorDep = Annotated[Predictor, Depends(_part("predictor"))]
