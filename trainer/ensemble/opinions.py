@@ -124,7 +124,7 @@ def ask(
         TrainingError: it failed, or gave logits that are not finite; names the face.
     """
     session = _open(onnx, threads)
-    name, channels, last = _input(onnx, session, size)
+    name, most, channels, last = _input(onnx, session, size)
     identity = {
         "onnx": sha256(onnx),
         "faces": hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
@@ -138,7 +138,7 @@ def ask(
     begun(done)
     saved = time.monotonic()
     while done < len(images):
-        batch = images[done : done + _BATCH]
+        batch = images[done : done + most]
         seen = (batch, batch[:, :, ::-1])[:views]
         for view, faces in enumerate(seen):
             logits[done : done + len(batch), view] = _logits(
@@ -173,8 +173,8 @@ def _open(onnx: Path, threads: int) -> Any:
         raise ConfigError(f"{onnx}: not an ONNX model that can be run: {str(error).splitlines()[0]}") from error
 
 
-def _input(onnx: Path, session: Any, size: int) -> tuple[str, int, bool]:
-    """Name of the only input, its channels, and whether they stand last."""
+def _input(onnx: Path, session: Any, size: int) -> tuple[str, int, int, bool]:
+    """Name of the only input, how many pictures it takes at once, their channels, and whether these stand last."""
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
         found = ", ".join(f"{i.type} {i.shape}" for i in inputs)
@@ -184,7 +184,10 @@ def _input(onnx: Path, session: Any, size: int) -> tuple[str, int, bool]:
     channels, sides = (shape[3], shape[1:3]) if last else (shape[1], shape[2:])
     if channels not in (1, 3) or any(isinstance(side, int) and side != size for side in sides):
         raise ConfigError(f"{onnx}: takes {shape}, not pictures of side {size} with 1 or 3 channels")
-    return inputs[0].name, channels, last
+    # Some exporters fix the number of pictures, which the last batch would not fill.
+    if isinstance(shape[0], int) and shape[0] != 1:
+        raise ConfigError(f"{onnx}: takes {shape[0]} pictures at once, no more and no less; export it for 1 or for any")
+    return inputs[0].name, 1 if shape[0] == 1 else _BATCH, channels, last
 
 
 def _prepare(faces: NDArray[np.uint8], size: int, scale: float, channels: int, *, last: bool) -> NDArray[np.float32]:

@@ -141,9 +141,20 @@ def test_another_models_beginning_is_not_gone_on_with(
     assert begun == [0]
 
 
+def test_a_network_that_takes_one_picture_at_a_time_is_asked_so(
+    classifier: Callable[..., Path], training: Split, tmp_path: Path
+) -> None:
+    one, any_number = (
+        ask(classifier(shape=shape), training.images[:40], tmp_path / f"{index}.npz", size=SIZE, scale=255).logits
+        for index, shape in enumerate(((1, 3, SIZE, SIZE), ("n", 3, SIZE, SIZE)))
+    )
+    np.testing.assert_allclose(one.astype(float), any_number.astype(float), rtol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        ({"shape": (4, 3, SIZE, SIZE)}, "takes 4 pictures at once"),
         ({"classes": 6}, r"answers \[2, 6\] where \[2, 7\] is due"),
         ({"shape": ("n", 3, 32, 32)}, "not pictures of side 24"),
         ({"shape": ("n", 4, SIZE, SIZE)}, "with 1 or 3 channels"),
