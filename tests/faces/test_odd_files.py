@@ -1,19 +1,16 @@
 """Photos in every shape that programs write them look to us as they do to a browser."""
 
 import base64
-import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
-from selenium import webdriver
 
 from faces.decode import Grey, decode
+from tests.chromium import MISSING, chromium
 from tests.faces.odd_files import GREY, odd_files
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 FILES = odd_files()
 DIFFERENT = {
@@ -52,32 +49,19 @@ image.src = 'data:application/octet-stream;base64,' + content;
 
 @pytest.fixture(scope="module")
 def browser_shows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bytes], Grey]]:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--force-color-profile=srgb",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(30)
-    driver.get("data:text/html,<body></body>")
+    if MISSING:
+        pytest.skip(MISSING)
+    with chromium(tmp_path_factory.mktemp("chromium"), "--force-color-profile=srgb") as driver:
+        driver.set_script_timeout(30)
+        driver.get("data:text/html,<body></body>")
 
-    def show(content: bytes) -> Grey:
-        shown = driver.execute_async_script(SHOW, base64.b64encode(content).decode())
-        assert shown is not None, "the browser refuses it"
-        png = base64.b64decode(shown.partition(",")[2])
-        return np.asarray(Image.open(BytesIO(png)).convert("L"))
+        def show(content: bytes) -> Grey:
+            shown = driver.execute_async_script(SHOW, base64.b64encode(content).decode())
+            assert shown is not None, "the browser refuses it"
+            png = base64.b64decode(shown.partition(",")[2])
+            return np.asarray(Image.open(BytesIO(png)).convert("L"))
 
-    yield show
-    driver.quit()
+        yield show
 
 
 def decoded(content: bytes) -> Grey:
