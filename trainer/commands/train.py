@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
+from trainer.commands.options import ClassMap, Overrides, Sources, Teachers, Votes, parse_map
 from trainer.commands.tables import table
 from trainer.data.dataset import load
 from trainer.errors import ConfigError
@@ -23,15 +23,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")] = None,
     config: Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")] = None,
     init: Annotated[Path | None, typer.Option(help="Start from this run's best weights.")] = None,
-    teacher: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--teacher",
-            metavar="PATH[:TEMPERATURE]",
-            help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
-            " version directory (needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
-        ),
-    ] = None,
+    teacher: Teachers = None,
     overrides: Overrides = None,
     resume: Annotated[
         bool,

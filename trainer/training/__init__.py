@@ -11,4 +11,5 @@ ema         averaged weights
 callbacks   what happens after each epoch
 checkpoint  what a killed training goes on from; the best weights
 loggers     log.csv, TensorBoard, the bar
+device      all of it on a GPU: faces, views and steps
 """

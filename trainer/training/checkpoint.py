@@ -51,9 +51,11 @@ class Checkpoint:
     optimizer: Sequence[NDArray[Any]]
     # The averaged weights.
     average: Sequence[NDArray[np.float32]]
+    # Those of the best epoch.
+    best: Sequence[NDArray[np.float32]]
 
 
-_GROUPS = ("model", "optimizer", "average")
+_GROUPS = ("model", "optimizer", "average", "best")
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

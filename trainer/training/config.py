@@ -76,6 +76,9 @@ class TrainConfig(BaseModel):
     # Side of the faces that the epochs are judged on, and the last one of `sides`. Less than 48 is for trials of a
     # search, which compare networks at a fraction of the cost: at 48x48 such a network is not what it is at 32x32.
     judged_side: int = SIDE
+    # Where views are drawn and steps ordered. `host`: by OpenCV in threads, on any backend. `device`: all on a GPU, by
+    # PyTorch alone (`trainer.training.device`), tens of times as fast there; without a GPU it works, slowly.
+    feed: Literal["host", "device"] = "host"
     seed: int = Field(default=0, ge=0, lt=2**31)
     augment: AugmentConfig = Field(default_factory=lambda: AugmentConfig())
     closing: ClosingConfig = Field(default_factory=lambda: ClosingConfig())

@@ -1,7 +1,8 @@
 """Train one model: feed, optimise, average the weights, keep the best epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trainer.networks.networks import build, dtype_policy
 from trainer.run_directory import CHECKPOINT, CONFIG, METRICS, WEIGHTS, clear, require_unfinished
 from trainer.training import checkpoint, losses
 from trainer.training.batches import Batches
-from trainer.training.callbacks import Callbacks, EpochEnd, EpochReport, patient_no_more
+from trainer.training.callbacks import Callbacks, EpochEnd, EpochReport, Epochs
 from trainer.training.checkpoint import Checkpoint, load_weights, save_weights
 from trainer.training.config import TrainConfig, dump_config
 from trainer.training.ema import Average
@@ -85,17 +86,26 @@ def fit(
     keras.utils.set_random_seed(config.seed)
     averaged = _build(config, config.judged_side)
     _require_precision(config.precision)
+    _require_backend(config.feed)
     with dtype_policy(config.precision):
         model = _build(config, config.smallest_side)
     if init is not None:
         load_weights(model, init)
-    batches = Batches(training, config, teacher, saved.progress.epoch if saved else 0)
-    model.compile(
-        optimizer=optimizer(config, len(batches)),
-        loss=losses.loss(config, taught=teacher is not None),
-        metrics=[losses.accuracy],
-    )
-    average = _restore(saved, model, config)
+    run: Callable[[Epochs], None]
+    if config.feed == "device":
+        # PyTorch need not be installed where another backend trains.
+        from trainer.training.device.train import SAVE_S, DeviceTraining
+
+        training_on_device = DeviceTraining(model, training, config, teacher, saved)
+        batches, save_s, run = training_on_device.batches, SAVE_S, training_on_device.run
+    else:
+        feed = Batches(training, config, teacher, saved.progress.epoch if saved else 0)
+        model.compile(
+            optimizer=optimizer(config, len(feed)),
+            loss=losses.loss(config, taught=teacher is not None),
+            metrics=[losses.accuracy],
+        )
+        batches, save_s, run = len(feed), 0.0, partial(_train, model, feed, config, _restore(saved, model, config))
 
     if not saved:
         if resume:
@@ -104,32 +114,32 @@ def fit(
     # What a killed run had half written; nobody else writes here.
     for abandoned in directory.glob(".partial-*"):
         abandoned.unlink()
-    with replacing(directory / CONFIG) as partial:
-        partial.write_text(dump_config(config), encoding="utf-8")
-    begun = saved.progress if saved else None
-    if begun and begun.best_epoch == begun.epoch:
-        # The run may have been killed after the checkpoint and before the best weights were written.
-        averaged.set_weights(average.values)
-        save_weights(averaged, directory)
-    with training_bar(console, config.epochs * len(batches), average.steps) as bar:
-        end = EpochEnd(config, batches, validation, averaged, average, directory, identity, begun, bar, report)
-        _train(model, batches, config, end, begun.epoch if begun else 0)
-    if end.best is None:
+    with replacing(directory / CONFIG) as unfinished:
+        unfinished.write_text(dump_config(config), encoding="utf-8")
+    with training_bar(console, config.epochs * batches, saved.progress.steps if saved else 0) as bar:
+        epochs = Epochs(config, batches, validation, averaged, directory, identity, saved, bar, report, save_s)
+        if saved:
+            # The run may have been killed after the checkpoint and before the best weights were written.
+            epochs.save_best()
+        run(epochs)
+    if epochs.failure:
+        raise epochs.failure
+    if epochs.best is None:
         raise TrainingError("no epoch was completed")
 
     load_weights(averaged, directory)
     # A finished run that is resumed keeps the commit and the libraries that it was trained with.
     if not (directory / METRICS).exists():
         summary = {
-            "epoch": end.best_epoch,
+            "epoch": epochs.best_epoch,
             "parameters": averaged.count_params(),
-            "PublicTest": asdict(end.best),
+            "PublicTest": asdict(epochs.best),
             "config": identity["config"],
             **({"teacher": teacher.facts} if teacher else {}),
             **facts,
         }
         write_json(directory / METRICS, summary)
-    return Result(averaged, end.best, end.best_epoch)
+    return Result(averaged, epochs.best, epochs.best_epoch)
 
 
 def _build(config: TrainConfig, side: int) -> keras.Model:
@@ -143,6 +153,11 @@ def _build(config: TrainConfig, side: int) -> keras.Model:
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"sides: {model.name} cannot see faces of side {side}: {error}") from error
     return resizable
+
+
+def _require_backend(feed: str) -> None:
+    if feed == "device" and keras.backend.backend() != "torch":
+        raise ConfigError("feed: device is PyTorch's; set KERAS_BACKEND=torch")
 
 
 def _require_precision(name: str) -> None:
@@ -161,10 +176,12 @@ def _restore(saved: Checkpoint | None, model: keras.Model, config: TrainConfig) 
     return Average(model.weights, config.ema, saved.average, saved.progress.steps)
 
 
-def _train(model: keras.Model, batches: Batches, config: TrainConfig, epoch_end: EpochEnd, epoch: int) -> None:
-    if patient_no_more(config, epoch, epoch_end.best_epoch):
+def _train(model: keras.Model, batches: Batches, config: TrainConfig, average: Average, epochs: Epochs) -> None:
+    if epochs.ended:
         return
+    epoch = epochs.first
     model.stop_training = False
+    epoch_end = EpochEnd(config, batches, average, epochs)
     # A call for each side: Keras on TensorFlow takes the shape of a call's first batches for that of all.
     for end in [*sorted(first - 1 for first in config.sides if first - 1 > epoch), config.epochs]:
         if epoch < end and not model.stop_training:
@@ -172,8 +189,6 @@ def _train(model: keras.Model, batches: Batches, config: TrainConfig, epoch_end:
             batches.begin(epoch)
             model.fit(batches, epochs=end, initial_epoch=epoch, verbose=0, callbacks=callbacks)
         epoch = end
-    if epoch_end.failure:
-        raise epoch_end.failure
 
 
 def _weights_digest(run: Path | None) -> str | None:
