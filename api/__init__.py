@@ -13,6 +13,7 @@ settings     EMOTION_* of the environment
 addresses    of model servers and databases, checked
 errors       what can go wrong, with its HTTP status
 server       uvicorn, and how it stops
+protocol     HTTP on one connection, and what a peer may not do there
 workers      threads that decode and detect
 deadline     how long a request may take
 web          the page for people

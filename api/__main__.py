@@ -9,7 +9,7 @@ import sys
 from api.app import create_app
 from api.experiments.config import ExperimentsError
 from api.observe.logs import configure_logging
-from api.observe.metrics import MetricsDirectoryError, require_metrics_directory
+from api.observe.metrics import Metrics, MetricsDirectoryError, require_metrics_directory
 from api.observe.tracing import TracingError, traced
 from api.observe.version import package_version
 from api.server import Drain, GatewayServer
@@ -38,8 +38,8 @@ def main() -> int:
 
 def _serve(settings: Settings) -> int:
     try:
-        drain = Drain()
-        app = create_app(settings, drain=drain)
+        drain, metrics = Drain(), Metrics()
+        app = create_app(settings, drain=drain, metrics=metrics)
     except (ExperimentsError, ModelFileError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -56,7 +56,7 @@ def _serve(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
-    GatewayServer(app, drain, settings).run(sockets=[listener])
+    GatewayServer(app, drain, settings, metrics).run(sockets=[listener])
     return 0
 
 

@@ -39,18 +39,24 @@ Errors are `application/problem+json` (RFC 9457); their `type` is stable.
 """
 
 
-def create_app(settings: Settings, detectors: Detectors | None = None, drain: Drain | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    detectors: Detectors | None = None,
+    drain: Drain | None = None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
     """Build the application; its lifespan opens and closes what it owns.
 
     Args:
         detectors: those of the settings when None.
         drain: of the server that runs the application.
+        metrics: of that server; its own when None.
 
     Raises:
         ExperimentsError: the settings name an experiments.yaml that is invalid.
         ModelFileError: the settings name a detector that cannot be had, or a file that is not the detector's.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     drain = drain or Drain()
     configured = Experiments(settings.experiments, settings.models, metrics)
     detectors = detectors or open_detectors(
@@ -104,7 +110,16 @@ def create_app(settings: Settings, detectors: Detectors | None = None, drain: Dr
         app.include_router(routes.router)
     # The one added last is the outermost.
     limits = {predict.BATCH_PATH: settings.max_batch_bytes, feedback.PATH: feedback.MAX_BYTES}
-    app.add_middleware(BodyLimit, limits=limits, default=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimit,
+        limits=limits,
+        default=settings.max_body_bytes,
+        memory=settings.body_memory_bytes,
+        timeout_s=settings.upload_timeout_s,
+        rate=settings.upload_min_rate,
+        metrics=metrics,
+    )
+    metrics.body_bytes_limit.set(settings.body_memory_bytes)
     app.add_middleware(Canonical)
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app
@@ -131,11 +146,12 @@ async def _lifespan(
         open_client(settings, note_version) as client,
         open_client(settings, note_version) as shadow_client,
     ):
-        with closing(CpuPool(settings.cpu_workers, settings.cpu_queue)) as pool:
+        with closing(CpuPool(settings.cpu_workers, settings.queue_s)) as pool:
             metrics.draining.set_function(lambda: drain.active)
             metrics.cpu_workers.set(settings.cpu_workers)
             metrics.cpu_workers_busy.set_function(lambda: pool.busy)
-            metrics.cpu_queue_limit.set(settings.cpu_queue)
+            metrics.cpu_queue_limit_seconds.set(settings.queue_s)
+            metrics.cpu_queue_seconds.set_function(lambda: pool.waiting_s)
             metrics.cpu_queue_length.set_function(lambda: pool.waiting)
             fallback = Fallback(breakers(), metrics, settings.model_timeout_s)
             shadows = Shadows(

@@ -7,6 +7,10 @@
     │   ├── UnsupportedFormat   415  none of the formats we read
     │   └── TooLarge            413  over the byte or pixel limit
     ├── UnreadableBody          400  no JSON that can be taken apart
+    ├── BadRequest              400  no HTTP
+    ├── HeadTimeout             408  the client sent its header fields too slowly
+    ├── UriTooLong              414
+    ├── HeadTooLarge            431
     ├── Unauthorized            401  the admin key is missing or wrong
     ├── AdminDisabled           403  the gateway has no admin key
     ├── UploadTimeout           408  the client sent its body too slowly
@@ -21,6 +25,7 @@
     │   ├── ModelServerUnavailable   unreachable, or refusing work
     │   ├── VersionNotLoaded         known to the model server, not AVAILABLE
     │   ├── Overloaded               the gateway's own queue is full
+    │   ├── TooManyConnections       as many are open as may be
     │   ├── OutcomesUnavailable      the outcome database is down, slow or full
     │   ├── NotReady                 the answer of /readyz
     │   └── ShuttingDown             the answer of /readyz, and of what the end cuts short
@@ -150,6 +155,27 @@ class AdminDisabled(ServiceError):
 class UploadTimeout(ServiceError):
     status, slug, title = 408, "upload-timeout", "Upload timeout"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        # What is left of the body would be read as the next request.
+        return {"Connection": "close"}
+
+
+class BadRequest(ServiceError):
+    status, slug, title = 400, "bad-request", "Bad request"
+
+
+class HeadTimeout(ServiceError):
+    status, slug, title = 408, "head-timeout", "Header fields timeout"
+
+
+class UriTooLong(ServiceError):
+    status, slug, title = 414, "uri-too-long", "URI too long"
+
+
+class HeadTooLarge(ServiceError):
+    status, slug, title = 431, "header-fields-too-large", "Request header fields too large"
+
 
 class NotServed(ServiceError):
     status = 404
@@ -193,7 +219,15 @@ class Unavailable(ServiceError):
     """Worth trying again: carries Retry-After, in seconds."""
 
     status = 503
-    retry_after_s: ClassVar[int] = 1
+    retry_after_s = 1
+
+    def __init__(self, detail: str, *, retry_after_s: int | None = None, **members: Any) -> None:
+        """
+        Args:
+            retry_after_s: when it is worth trying again; the kind's own when None.
+        """
+        super().__init__(detail, **members)
+        self.retry_after_s = retry_after_s or self.retry_after_s
 
     @property
     def headers(self) -> dict[str, str]:
@@ -212,6 +246,10 @@ class VersionNotLoaded(Unavailable):
 
 class Overloaded(Unavailable):
     slug, title = "overloaded", "Overloaded"
+
+
+class TooManyConnections(Unavailable):
+    slug, title = "too-many-connections", "Too many connections"
 
 
 class OutcomesUnavailable(Unavailable):

@@ -69,21 +69,25 @@ class Predictor:
         options: FaceOptions,
         asked: Target | Assignment,
         *,
+        caller: str,
         return_exceptions: bool,
     ) -> Prediction:
         """Score the faces of all images in one call, by the target, or by the variant and where it fails the control.
 
         Args:
+            caller: whose share of the threads it takes.
             return_exceptions: an image that cannot be read loses only itself; else what is wrong with it is raised.
 
         Raises:
-            Overloaded: too many images are waiting.
+            Overloaded: the images would have to wait too long.
             DeadlineExceeded: it takes longer than a request may.
             ServiceError: what ModelClient.predict() raises.
         """
         seconds, span = self.settings.request_timeout_s, trace.get_current_span()
         async with within(seconds, DeadlineExceeded, f"No answer within {seconds:g} s.") as deadline:
-            photos = await self.pool.map(partial(self._find, options=options), images)
+            costs = [self.finder.seconds(image, options) for image in images]
+            find = partial(self._find, options=options)
+            photos = await self.pool.map(find, images, costs=costs, caller=caller)
             found = [photo for photo in photos if isinstance(photo, FoundFaces)]
             if len(found) < len(photos) and not return_exceptions:
                 raise next(photo for photo in photos if isinstance(photo, Exception))

@@ -2,20 +2,28 @@
 
 import logging
 import math
+import resource
 import signal
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from api.observe.metrics import Metrics
+from api.protocol import Connections, GatewayProtocol
 from api.settings import Settings
 
 logger = logging.getLogger("api")
 
 # What an answer takes beyond the time that a request has.
 _SLACK_S = 2
+
+_MAX_DESCRIPTORS = 65_536
+# What a process has open besides connections of clients: libraries, the database, model servers, log files.
+_OTHER_DESCRIPTORS = 128
 
 
 @dataclass
@@ -31,16 +39,22 @@ class GatewayServer(uvicorn.Server):
     port at once would refuse what is still on its way.
     """
 
-    def __init__(self, app: FastAPI, drain: Drain, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, drain: Drain, settings: Settings, metrics: Metrics) -> None:
         """
         Args:
             drain: the one that the application looks at.
+            metrics: those that the application shows.
         """
+        limit = connection_limit(settings.max_connections)
+        shared = Connections(metrics, limit, settings.head_timeout_s)
+        metrics.connections_limit.set(limit)
+        metrics.connections.set_function(lambda: len(self.server_state.connections))
         super().__init__(
             uvicorn.Config(
                 app,
                 log_config=None,
                 access_log=False,
+                http=partial(GatewayProtocol, shared=shared),  # type: ignore[arg-type]
                 timeout_keep_alive=settings.keep_alive_s,
                 # A client that never finishes its upload must not hold the process until it is killed.
                 timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + _SLACK_S,
@@ -68,3 +82,19 @@ class GatewayServer(uvicorn.Server):
             if monotonic() >= self._stop_at:
                 self.should_exit = True
         return await super().on_tick(counter)
+
+
+def connection_limit(wanted: int) -> int:
+    """How many connections the process may have, after its limit of descriptors was raised as far as that takes.
+
+    Without descriptors a process can accept nothing, nor open its database or a log.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
+    if soft < highest and soft < wanted + _OTHER_DESCRIPTORS:
+        soft = min(highest, wanted + _OTHER_DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limit = max(1, min(wanted, soft - _OTHER_DESCRIPTORS))
+    if limit < wanted:
+        logger.warning("%d descriptors leave room for %d connections, not for %d", soft, limit, wanted)
+    return limit

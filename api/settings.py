@@ -40,6 +40,12 @@ class Settings(BaseSettings):
         le=3600,
         description="idle connections are closed after that; longer than the load balancer in front keeps its own",
     )
+    head_timeout_s: float = Field(
+        default=10, gt=0, le=300, description="time a client has to send the header fields of a request"
+    )
+    max_connections: int = Field(
+        default=4096, ge=1, le=65_000, description="connections at a time; the limit of descriptors is raised for them"
+    )
     drain_s: float = Field(
         default=0, ge=0, le=300, description="after SIGTERM, /readyz says no for that long before the port is closed"
     )
@@ -67,6 +73,12 @@ class Settings(BaseSettings):
 
     request_timeout_s: float = Field(default=10, gt=0, le=600, description="from the whole body read to the answer")
     upload_timeout_s: float = Field(default=30, gt=0, le=600, description="time a client has to send its body")
+    upload_min_rate: int = Field(
+        default=16 * 2**10, ge=1, description="bytes a second that a body must make on average after its first 5 s"
+    )
+    body_memory_bytes: int = Field(
+        default=256 * 2**20, ge=2**20, description="bodies held at a time, read or being read, before new ones get 503"
+    )
     max_image_bytes: int = Field(default=10 * 2**20, ge=1024)
     max_image_pixels: int = Field(default=25_000_000, ge=48 * 48)
     max_batch_files: int = Field(default=16, ge=1, le=256)
@@ -91,7 +103,12 @@ class Settings(BaseSettings):
     )
 
     cpu_workers: int = Field(default=os.cpu_count() or 1, ge=1, le=256, description="threads that decode and detect")
-    cpu_queue: int = Field(default=32, ge=0, description="images that may wait for a worker before new ones get 503")
+    queue_s: float = Field(
+        default=0.4,
+        ge=0,
+        le=60,
+        description="seconds that an image may have to wait for a thread, by estimate, before new ones get 503",
+    )
 
     admin_key: SecretStr | None = Field(
         default=None,
@@ -174,15 +191,15 @@ class Settings(BaseSettings):
                 f"EMOTION_DETECT_SIDE_MAX ({self.detect_side_max}) is less than "
                 f"EMOTION_DETECT_SIDE ({self.detect_side})"
             )
+        if self.body_memory_bytes < max(self.max_batch_bytes, self.max_body_bytes):
+            raise ValueError(
+                f"EMOTION_BODY_MEMORY_BYTES ({self.body_memory_bytes}) does not hold the largest body "
+                f"({max(self.max_batch_bytes, self.max_body_bytes)})"
+            )
         if self.max_batch_bytes < self.max_image_bytes:
             raise ValueError(
                 f"EMOTION_MAX_BATCH_BYTES ({self.max_batch_bytes}) is less than "
                 f"EMOTION_MAX_IMAGE_BYTES ({self.max_image_bytes})"
-            )
-        if self.max_batch_files > self.cpu_workers + self.cpu_queue:
-            raise ValueError(
-                f"EMOTION_MAX_BATCH_FILES ({self.max_batch_files}) is more than the images that can be held: "
-                f"EMOTION_CPU_WORKERS ({self.cpu_workers}) + EMOTION_CPU_QUEUE ({self.cpu_queue})"
             )
         return self
 

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from faces.align import Aligner
 from faces.contract import SIDE, to_input
 from faces.crop import crop_faces, to_face
-from faces.decode import Grey, Photo, read
+from faces.decode import Grey, Photo, estimate, read
 from faces.detect import Detection, FaceDetector, Search
 from faces.detect.onet import Points
 from faces.detect.turned import best_turned
 from faces.errors import DetectorFailed, FaceError
 from faces.geometry import Box
+
+# Seconds on one core of an EPYC: a search of 640 pixels by YuNet with two faces aligned, a whole photo taken as one
+# face, and a file that is none.
+_SEARCH_S, _CROP_S, _REFUSAL_S = 0.025, 0.0005, 0.0003
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,17 @@ class FaceFinder:
         """
         photo = read(content, max_bytes=self.max_bytes, max_pixels=self.max_pixels)
         return _decode(photo, photo.scale(self.side))
+
+    def seconds(self, content: bytes, options: FaceOptions) -> float:
+        """What both steps take on one thread, told from the header alone; next to nothing for what is no photo.
+
+        Compare them with each other: another core takes another time.
+        """
+        try:
+            decoding = estimate(content, self.side).milliseconds / 1000
+        except FaceError:
+            return _REFUSAL_S
+        return decoding + (_SEARCH_S if options.detector else _CROP_S)
 
     def find(self, decoded: Decoded, options: FaceOptions) -> FoundFaces:
         """

@@ -88,6 +88,11 @@ async def face_options(query: QueryDep, settings: SettingsDep, detectors: Detect
     )
 
 
+async def caller_of(request: Request) -> str:
+    """Whose share of the gateway a request takes: its address, as the proxies tell it that uvicorn trusts."""
+    return request.client.host if request.client else ""
+
+
 async def require_admin(settings: SettingsDep, given: Annotated[str | None, Security(_admin_header)]) -> None:
     """
     Raises:
@@ -105,4 +110,5 @@ async def require_admin(settings: SettingsDep, given: Annotated[str | None, Secu
 
 AskedDep = Annotated[Target | Assignment, Depends(choose)]
 OptionsDep = Annotated[FaceOptions, Depends(face_options)]
+CallerDep = Annotated[str, Depends(caller_of)]
 AdminDep = Depends(require_admin)

@@ -20,6 +20,7 @@ from api.http.routes import PREFIX
 from api.observe.metrics import Metrics
 from api.observe.request_id import request_id
 from api.observe.tracing import exemplar
+from api.protocol import CLIENT_GONE
 from api.server import Drain
 
 access_log = logging.getLogger("api.access")
@@ -72,6 +73,10 @@ class RequestContext:
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except (Exception, asyncio.CancelledError) as error:
+            if scope.get("state", {}).get(CLIENT_GONE):
+                # There is nobody to answer, and the work was cancelled for that.
+                status = _CLIENT_CLOSED_REQUEST
+                return
             response = self._response(error, begun=status is not None)
             await response(scope, receive, send_with_id)
         finally:

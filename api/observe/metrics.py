@@ -71,10 +71,22 @@ class Metrics:
         )
         self.errors = counter("emotion_errors", "Problems answered, by type.", ["type"])
 
+        self.connections = gauge("emotion_connections", "Connections of clients that are open.")
+        self.connections_limit = gauge("emotion_connections_limit", "How many there may be.")
+
+        self.body_bytes = gauge("emotion_body_bytes", "Bodies of requests that are held, read or being read.")
+        self.body_bytes_limit = gauge("emotion_body_bytes_limit", "How many bytes they may have.")
+
         self.cpu_workers = gauge("emotion_cpu_workers", "Threads that decode and detect.")
         self.cpu_workers_busy = gauge("emotion_cpu_workers_busy", "Threads that have an image.")
         self.cpu_queue_length = gauge("emotion_cpu_queue_length", "Images that wait for a thread.")
-        self.cpu_queue_limit = gauge("emotion_cpu_queue_limit", "Images that may wait before new ones are refused.")
+        self.cpu_queue_seconds = gauge(
+            "emotion_cpu_queue_seconds", "How long all that is in work and waits keeps the threads busy, by estimate."
+        )
+        self.cpu_queue_limit_seconds = gauge(
+            "emotion_cpu_queue_limit_seconds",
+            "How long an image may have to wait before it is refused.",
+        )
 
         model = ["model", "version"]
         self.stage_seconds = histogram(

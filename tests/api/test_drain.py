@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from api.app import create_app
+from api.observe.metrics import Metrics
 from api.server import Drain, GatewayServer
 from api.settings import Settings
 from tests.api.conftest import RunGateway
@@ -92,7 +93,7 @@ def test_sigterm_under_load_fails_no_request(
 
 def test_idle_connections_are_kept_longer_than_load_balancers_keep_theirs() -> None:
     settings = Settings()
-    assert GatewayServer(create_app(settings), Drain(), settings).config.timeout_keep_alive == 75
+    assert GatewayServer(create_app(settings), Drain(), settings, Metrics()).config.timeout_keep_alive == 75
 
 
 def test_the_drain_ends_by_itself(run_gateway: RunGateway) -> None:

@@ -25,7 +25,7 @@ def test_the_stable_label_is_the_default_and_can_be_given_up(monkeypatch: pytest
         ({"model_server_ca": __file__}, "EMOTION_MODEL_SERVER_TLS is off"),
         ({"model_timeout_s": 20}, "longer than EMOTION_REQUEST_TIMEOUT_S"),
         ({"max_batch_bytes": 2000}, "less than EMOTION_MAX_IMAGE_BYTES"),
-        ({"cpu_workers": 1, "cpu_queue": 1}, "EMOTION_MAX_BATCH_FILES"),
+        ({"body_memory_bytes": 2**20}, "EMOTION_BODY_MEMORY_BYTES"),
         ({"port": 70000}, "port"),
         ({"models": "[oops"}, "not a JSON list"),
         ({"model_server_ca": "/nowhere.pem", "model_server_tls": True}, "model_server_ca"),

@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http import openapi
 from api.http.dependencies import AdminDep
+from api.http.json_body import read_document
 from api.http.state import OutcomesDep
 from api.outcomes.feedback import take_feedback
 
@@ -50,13 +51,17 @@ class FeedbackOut(BaseModel):
     PATH,
     summary="Say what a face really shows",
     responses=openapi.FEEDBACK_PROBLEMS,
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": FeedbackIn.model_json_schema()}}}
+    },
 )
-async def give_feedback(body: FeedbackIn, outcomes: OutcomesDep) -> FeedbackOut:
+async def give_feedback(request: Request, outcomes: OutcomesDep) -> FeedbackOut:
     """One word per face: sent again it changes nothing, and the last one to arrive wins.
 
     It may be sent as soon as the prediction has been answered, and until the retention time has passed. An id of the
     last minute or so that is not stored gets 503, because another gateway may still have to store it: try again later.
     """
+    body = await read_document(request, FeedbackIn)
     stored, prediction = await take_feedback(
         outcomes, body.prediction_id, body.face, emotion=body.emotion, correct=body.correct
     )

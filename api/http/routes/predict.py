@@ -4,10 +4,8 @@ from time import perf_counter
 
 from fastapi import APIRouter, BackgroundTasks, Request
 
-from api.deadline import within
-from api.errors import UploadTimeout
 from api.http import openapi
-from api.http.dependencies import AskedDep, OptionsDep
+from api.http.dependencies import AskedDep, CallerDep, OptionsDep
 from api.http.problems import noted
 from api.http.rendering import answer_out, photos_out
 from api.http.schemas import BatchResponse, FileFaces, FileProblem, PredictResponse, Problem
@@ -15,8 +13,6 @@ from api.http.state import MetricsDep, PredictorDep, SettingsDep
 from api.http.uploads import read_batch, read_image
 
 BATCH_PATH = "/predict/batch"
-
-_SLOW = "The body took too long to arrive."
 
 router = APIRouter(tags=["predict"])
 
@@ -29,10 +25,10 @@ router = APIRouter(tags=["predict"])
 )
 async def predict(
     request: Request,
-    settings: SettingsDep,
     predictor: PredictorDep,
     asked: AskedDep,
     options: OptionsDep,
+    caller: CallerDep,
     background: BackgroundTasks,
 ) -> PredictResponse:
     """Send the image as form field `file`, as the raw body, or as base64 in JSON.
@@ -44,9 +40,8 @@ async def predict(
     that the experiment names (`X-Subject-ID` by default) says who asks: the same subject gets the same variant.
     """
     start = perf_counter()
-    async with within(settings.upload_timeout_s, UploadTimeout, _SLOW):
-        image = await read_image(request, predictor.pool)
-    prediction = await predictor.predict([image], options, asked, return_exceptions=False)
+    image = await read_image(request, predictor.pool)
+    prediction = await predictor.predict([image], options, asked, caller=caller, return_exceptions=False)
     [photo] = photos_out(prediction)
     response = PredictResponse(**answer_out(prediction, start), **photo)
     background.add_task(predictor.record, prediction, perf_counter() - start)
@@ -66,14 +61,14 @@ async def predict_batch(
     predictor: PredictorDep,
     asked: AskedDep,
     options: OptionsDep,
+    caller: CallerDep,
     background: BackgroundTasks,
 ) -> BatchResponse:
     """Send the images as form field `files`, repeated: each gets its faces or its problem, in that order."""
     start = perf_counter()
-    async with within(settings.upload_timeout_s, UploadTimeout, _SLOW):
-        uploads = await read_batch(request, settings.max_batch_files)
+    uploads = await read_batch(request, settings.max_batch_files)
     images = [upload.content for upload in uploads]
-    prediction = await predictor.predict(images, options, asked, return_exceptions=True)
+    prediction = await predictor.predict(images, options, asked, caller=caller, return_exceptions=True)
     results: list[FileFaces | FileProblem] = []
     outcomes = zip(uploads, prediction.photos, photos_out(prediction), strict=True)
     for index, (upload, photo, found) in enumerate(outcomes):

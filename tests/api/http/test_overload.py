@@ -41,7 +41,7 @@ async def test_a_full_queue_is_503_at_once_and_empties(
     open_gateway: Callable, model_server: object, gate: Gate, encode: Callable[..., bytes]
 ) -> None:
     image = {"file": encode(Image.new("L", (60, 60)))}
-    settings = {"cpu_workers": 1, "cpu_queue": 1, "max_batch_files": 2}
+    settings = {"cpu_workers": 1, "queue_s": 0}
     async with open_gateway(made_up(gate.find), model_server=model_server.address, **settings) as client:
         first = asyncio.create_task(client.post("/predict", files=image))
         await entered(gate)
@@ -64,8 +64,7 @@ async def test_abandoned_work_counts_until_it_ends(
     image = {"file": encode(Image.new("L", (60, 60)))}
     settings = {
         "cpu_workers": 1,
-        "cpu_queue": 0,
-        "max_batch_files": 1,
+        "queue_s": 0,
         "request_timeout_s": 0.3,
         "model_timeout_s": 0.3,
     }
