@@ -3,7 +3,6 @@
 data      look at the data
 train     train a published model
 opinions  ask somebody else's network about each face
-cross_fit ask networks about the faces that they were not trained on
 search    search architectures
 ensemble  combine trained runs
 evaluate  measure a model

@@ -28,6 +28,9 @@ def ensemble(
         Literal["soft", "greedy", "simplex"], typer.Option(help="The method whose weights to keep.")
     ] = "simplex",
     flip: Annotated[bool, typer.Option(help="Average every member over the mirrored face, at twice the cost.")] = False,
+    plain: Annotated[
+        list[Path] | None, typer.Option(help="With --flip: a run that sees the face as it is alone. Repeatable.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Model name to serve it under.")] = "ensemble",
     out: Annotated[Path | None, typer.Option(help="Directory for ensemble.json. [default: runs/NAME]")] = None,
     repository: Annotated[Path | None, typer.Option(help="Export to this model repository at once.")] = None,
@@ -62,9 +65,14 @@ def ensemble(
     dataset = load(data, class_map=parse_map(class_map))
     (split,) = dataset.require("PublicTest")
     require_same_public_test(runs, dataset.facts)
-    views = FLIPPED if flip else PLAIN
+    unmirrored = {run.resolve() for run in plain or []}
+    if unknown := unmirrored - {run.resolve() for run in runs}:
+        raise TrainingError(f"--plain: {unknown.pop()} is none of the runs")
+    views = [FLIPPED if flip and run.resolve() not in unmirrored else PLAIN for run in runs]
     with console.status(f"{len(runs)} members on {len(split):,} images"):
-        scores = member_scores([Member(load_run(run), views=views) for run in runs], split)
+        scores = member_scores(
+            [Member(load_run(run), views=each) for run, each in zip(runs, views, strict=True)], split
+        )
         members = [
             cross_validate(run.name, "soft", each[None], split.labels) for run, each in zip(runs, scores, strict=True)
         ]

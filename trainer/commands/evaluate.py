@@ -29,6 +29,10 @@ def evaluate(
     votes: Votes = None,
     class_map: ClassMap = None,
     flip: Annotated[bool, typer.Option(help="Average the scores of each face and its mirror image.")] = False,
+    robustness: Annotated[
+        bool,
+        typer.Option(help="Measure blurred, dark, small and turned faces too: 21 conditions, 21 times the time."),
+    ] = False,
     compare: Annotated[
         str | None, typer.Option(help="Another model, as MODEL: measured on the same images and tested against it.")
     ] = None,
@@ -54,13 +58,19 @@ def evaluate(
     (faces,) = dataset.require(split)
 
     # TensorFlow and Matplotlib take seconds to import.
-    from trainer.evaluation.figures import class_rows, paired_rows, summary, title, write_report
+    from trainer.evaluation.figures import class_rows, condition_rows, paired_rows, summary, title, write_report
     from trainer.evaluation.measure import measure
 
     models = [model] if compare is None else [model, compare]
     with console.status("") as status:
         report = measure(
-            models, faces, split, flip=flip, data=dataset.facts, tell=lambda line: status.update(Text(line))
+            models,
+            faces,
+            split,
+            flip=flip,
+            robustness=robustness,
+            data=dataset.facts,
+            tell=lambda line: status.update(Text(line)),
         )
     columns = [summary(evaluation) for evaluation in report.evaluations]
     heading = f"{split}, {len(faces):,} images{', averaged with the mirror image' if flip else ''}"
@@ -70,6 +80,9 @@ def evaluate(
         headings = ["class", "precision", "recall", "F1", "images"]
         console.print(table(title(evaluation), headings, class_rows(evaluation)))
         console.print(_confusion(evaluation.metrics))
+    if robustness:
+        headings = ["condition", *map(title, report.evaluations)]
+        console.print(table("Accuracy by condition", headings, condition_rows(report)))
     if report.verdict:
         console.print(table("Comparison", ["", ""], paired_rows(report)))
         console.print(Text(report.verdict))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from trainer.commands.options import ClassMap, parse_map
 from trainer.data.dataset import load
@@ -32,6 +33,14 @@ def export(
         typer.Option(help="The data of the training, to measure again what --flip or --calibrate change."),
     ] = None,
     class_map: ClassMap = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            help="Measure blurred, dark, small and turned faces too, for the card, and the confidence under which an"
+            " answer is unclear, for the gateway. Needs --data."
+        ),
+    ] = False,
+    about: Annotated[str, typer.Option(help="A paragraph for the card, such as a teacher's origin and licence.")] = "",
     half: Annotated[bool, typer.Option(help="Store kernels as float16: half the size, scores within 0.01.")] = False,
 ) -> None:
     """Write a run's best weights, or an ensemble, as the next free version of NAME in the model repository.
@@ -42,12 +51,15 @@ def export(
         python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
     """
     # Keras takes seconds to import.
-    from trainer.ensemble.saved import load_ensemble, load_single
+    from trainer.ensemble.saved import load_ensemble, load_single, with_robustness
     from trainer.export.version import require_tensorflow, write_version
     from trainer.networks.scores import FLIPPED, PLAIN
 
     require_tensorflow()
+    dataset = None
     changed = flip or calibrate
+    if robustness and not data:
+        raise ExportError("--robustness needs --data: the faces to disturb")
     if (run / ENSEMBLE).exists():
         if changed:
             raise ExportError(f"{run}: an ensemble is calibrated already; --flip belongs to the `ensemble` command")
@@ -59,4 +71,10 @@ def export(
         dataset = load(data or [], class_map=parse_map(class_map)) if changed else None
         combination, facts = load_single(run, views=FLIPPED if flip else PLAIN, calibrate=calibrate, dataset=dataset)
         default = facts["config"]["model"]
-    console.print(f"wrote {write_version(combination, name or default, repository, facts, half=half)}")
+    if robustness:
+        dataset = dataset or load(data or [], class_map=parse_map(class_map))
+        with console.status("") as status:
+            combination, facts = with_robustness(
+                combination, facts, run, dataset, tell=lambda line: status.update(Text(line))
+            )
+    console.print(f"wrote {write_version(combination, name or default, repository, facts, half=half, about=about)}")

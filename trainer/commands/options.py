@@ -30,16 +30,6 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a config key: --set epochs=5 --set augment.flip=0."),
 ]
 
-Teachers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--teacher",
-        metavar="PATH[:TEMPERATURE]",
-        help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's version"
-        " directory (needs TensorFlow), or a file written by `opinions` or `cross-fit`. Repeat it to average several.",
-    ),
-]
-
 
 def parse_map(items: Sequence[str] | None) -> dict[str, str]:
     """`--map` values as a mapping of foreign class names to ours.

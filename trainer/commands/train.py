@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from trainer.commands.options import ClassMap, Overrides, Sources, Teachers, Votes, parse_map
+from trainer.commands.options import ClassMap, Overrides, Sources, Votes, parse_map
 from trainer.commands.tables import table
 from trainer.data.dataset import load
 from trainer.errors import ConfigError
@@ -23,7 +23,15 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory. [default: runs/NAME]")] = None,
     config: Annotated[Path | None, typer.Option(help="Another YAML file than the published one.")] = None,
     init: Annotated[Path | None, typer.Option(help="Start from this run's best weights.")] = None,
-    teacher: Teachers = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--teacher",
+            metavar="PATH[:TEMPERATURE]",
+            help="Learn what this makes of the faces too: a run directory, one written by `ensemble`, a SavedModel's"
+            " version directory (needs TensorFlow), or a file written by `opinions`. Repeat it to average several.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     resume: Annotated[
         bool,
@@ -41,7 +49,8 @@ def train(
 
     With --teacher the loss also asks the network to give each class the probability that the teachers give it (Hinton,
     Vinyals & Dean 2015). The config's `distill` says how much: `temperature`, `weight` and `views`. Each image's
-    teaching is computed once, before the first epoch, and holds for every augmented view of it.
+    teaching is computed once, before the first epoch, and holds for every augmented view of it; with
+    `distill.each_view` runs are asked about each view.
 
         python -m trainer train residual --data fer2013.csv.gz --set ferplus=0 --teacher runs/all --teacher dense.npz:2
 
@@ -75,7 +84,7 @@ def train(
     taught = None
     if teachers:
         with console.status(f"asking {len(teachers)} teacher(s) about {len(training):,} images"):
-            taught = consult(teachers, training.images, settings.distill.views)
+            taught = consult(teachers, training.images, settings.distill.views, each_view=settings.distill.each_view)
     result = fit(settings, training, validation, directory, facts, console, init=init, resume=resume, teacher=taught)
     metrics = result.metrics
     rows = [[label, f"{share:.3f}", f"{metrics.recall[label]:.3f}"] for label, share in metrics.precision.items()]

@@ -5,6 +5,5 @@ weights           how much each member counts
 cross_validation  weights and temperature, fitted and measured
 saved             ensemble.json, and a run, as a combination
 teacher           finished models as teachers of another one
-opinions          what a network makes of each face, in a file, for a teacher
-cross_fitting     opinions of faces by networks that were not trained on them
+opinions          what somebody else's network makes of each face, for a teacher
 """

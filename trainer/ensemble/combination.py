@@ -33,6 +33,8 @@ class Combination:
     # Their weights sum to 1.
     members: Sequence[Member]
     temperature: float = 1.0
+    # Under this confidence an answer is unclear (`trainer.evaluation.robustness`); None where that was not measured.
+    unclear_below: float | None = None
 
     @property
     def parameters(self) -> int:

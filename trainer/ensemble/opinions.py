@@ -1,4 +1,4 @@
-"""What a network makes of each face, kept for trainings to come; `ask` asks somebody else's, an ONNX classifier.
+"""What somebody else's network, an ONNX classifier of faces, makes of each face, kept for trainings to come.
 
 An opinions file (.npz) holds `logits` float16 [N, V, C], `digest` bytes [N] (the first 16 hex digits of the SHA-256 of
 each face's 2,304 bytes) and `views` text [V]: `clean`, and `mirrored` where the teacher saw that too. Faces are found
@@ -91,12 +91,6 @@ def read_opinions(path: Path) -> Opinions:
     return Opinions(logits.astype(np.float16), digest)
 
 
-def write_opinions(path: Path, opinions: Opinions) -> None:
-    """Write an opinions file."""
-    views = np.array(VIEWS[: opinions.logits.shape[1]])
-    _save(path, logits=opinions.logits, digest=opinions.digest, views=views)
-
-
 def ask(
     onnx: Path,
     images: NDArray[np.uint8],
@@ -156,7 +150,7 @@ def ask(
             _save(partial, logits=logits[:done], identity=np.array(json.dumps(identity)))
             saved = time.monotonic()
     opinions = Opinions(logits, digests(images))
-    write_opinions(out, opinions)
+    _save(out, logits=opinions.logits, digest=opinions.digest, views=np.array(VIEWS[:views]))
     partial.unlink(missing_ok=True)
     return opinions
 

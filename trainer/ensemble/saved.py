@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from trainer.ensemble.combination import Combination, Member
 from trainer.ensemble.cross_validation import FOLDS, Candidate, Method, cross_validate, member_scores
 from trainer.errors import ConfigError, TrainingError
 from trainer.evaluation.metrics import reliability, score
+from trainer.evaluation.robustness import measure_robustness
 from trainer.files import write_json
 from trainer.networks.scores import FLIPPED, PLAIN
 from trainer.run_directory import ENSEMBLE, load_facts
@@ -24,7 +25,7 @@ def save_ensemble(
     method: Method,
     candidates: Mapping[Method, Candidate],
     *,
-    views: Sequence[str],
+    views: Sequence[Sequence[str]],
     data: Mapping[str, Any],
 ) -> None:
     """Write `ensemble.json`: the members with a weight above 0, their facts, and every method's figures.
@@ -33,17 +34,18 @@ def save_ensemble(
         directory: made if it does not exist.
         runs: the run directories, in the order of the scores that `candidates` were computed from.
         method: the one to export; not the hard vote.
-        views: what the members' scores were averaged over.
+        views: of each run, what its scores were averaged over.
         data: `Dataset.facts` of the faces that the weights were fitted on.
     """
     chosen = candidates[method]
     assert chosen.rule.weights is not None
-    kept = [(run, float(weight)) for run, weight in zip(runs, chosen.rule.weights, strict=True) if weight > 0]
-    members: list[dict[str, Any]] = [{"name": run.name, "weight": weight, **load_facts(run)} for run, weight in kept]
+    kept = [each for each in zip(runs, map(float, chosen.rule.weights), views, strict=True) if each[1] > 0]
+    members: list[dict[str, Any]] = [
+        {"name": run.name, "weight": weight, **load_facts(run), "views": list(seen)} for run, weight, seen in kept
+    ]
     summary = {
-        "runs": [os.path.relpath(run, directory) for run, _ in kept],
+        "runs": [os.path.relpath(run, directory) for run, _, _ in kept],
         "method": method,
-        "views": views,
         "temperature": chosen.rule.temperature,
         "folds": FOLDS,
         "parameters": sum(member["parameters"] for member in members),
@@ -90,12 +92,15 @@ def load_ensemble(directory: Path) -> tuple[Combination, dict[str, Any]]:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         runs = [directory / run for run in facts.pop("runs")]
         weights = [member["weight"] for member in facts["members"]]
-        # One written before there were views says whether it flips.
-        views = facts.setdefault("views", FLIPPED if facts.pop("flip", False) else PLAIN)
+        # One written before members had views of their own has those of all, or says whether it flips.
+        common = facts.pop("views", FLIPPED if facts.pop("flip", False) else PLAIN)
+        for member in facts["members"]:
+            member.setdefault("views", list(common))
+        views = [tuple(member["views"]) for member in facts["members"]]
         temperature = facts["temperature"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path}: not an ensemble: {error}") from error
-    members = [Member(load_run(run), weight, tuple(views)) for run, weight in zip(runs, weights, strict=True)]
+    members = [Member(load_run(run), *each) for run, *each in zip(runs, weights, views, strict=True)]
     return Combination(members, temperature), facts
 
 
@@ -127,3 +132,31 @@ def load_single(
         facts["folds"] = FOLDS
     facts |= {"views": views, "temperature": temperature, "PublicTest": asdict(metrics), "ece": ece}
     return Combination([member], temperature), facts
+
+
+def with_robustness(
+    combination: Combination,
+    facts: Mapping[str, Any],
+    run: Path,
+    dataset: Dataset,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[Combination, dict[str, Any]]:
+    """The combination with `unclear_below`, and its facts with `robustness`, both measured on PublicTest.
+
+    Args:
+        run: the run's or the ensemble's directory.
+        dataset: the training's.
+        tell: is called with each condition's name before it is measured.
+
+    Raises:
+        ConfigError: `dataset` has another PublicTest than the training had.
+    """
+    if "members" in facts:
+        members = json.loads((run / ENSEMBLE).read_text(encoding="utf-8"))["runs"]
+        require_same_public_test([run / member for member in members], dataset.facts)
+    else:
+        require_same_public_test([run], dataset.facts)
+    (split,) = dataset.require("PublicTest")
+    found = measure_robustness(combination.scores, split, tell=tell)
+    return replace(combination, unclear_below=found.unclear_below), {**facts, "robustness": found.to_json()}

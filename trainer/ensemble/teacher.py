@@ -1,9 +1,8 @@
 """What teachers make of every training image, for a student to learn from (Hinton, Vinyals & Dean 2015).
 
-The teacher sees each image once, as it is (and mirrored), before the training starts; every augmented view of the image
-then shares that opinion. A teacher that saw each view would know what a rotation or an erased corner has hidden
-(Beyer et al. 2022 find that it teaches better), but would have to be run in every step, which costs several times the
-student's own training.
+A teacher sees each image once, as it is (and mirrored), before the training starts; every augmented view of the image
+then shares that opinion. A run may be asked about each view instead (`distill.each_view`): it then knows what a
+rotation or an erased corner has hidden (Beyer et al. 2022 find that it teaches better), and is run in every step.
 """
 
 import hashlib
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.contract import CLASSES
 from trainer.ensemble.combination import Combination, Member
 from trainer.ensemble.opinions import read_opinions
 from trainer.ensemble.saved import load_ensemble
@@ -23,7 +23,7 @@ from trainer.files import sha256
 from trainer.networks.scores import FLIPPED, Scorer, over_views, temper, to_numpy
 from trainer.run_directory import ENSEMBLE, WEIGHTS
 from trainer.training.checkpoint import load_run
-from trainer.training.targets import Teacher
+from trainer.training.targets import Teacher, TeachingRun
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,16 @@ def parse_source(text: str) -> TeacherSource:
     return TeacherSource(Path(path), identify(Path(path)), temperature)
 
 
-def consult(teachers: Sequence[TeacherSource], images: NDArray[np.uint8], views: int) -> Teacher:
+def consult(
+    teachers: Sequence[TeacherSource], images: NDArray[np.uint8], views: int, *, each_view: bool = False
+) -> Teacher:
     """Ask all teachers about images uint8 [N, 48, 48]; their probabilities are averaged.
 
     Args:
         teachers: one or more.
         images: the training images.
         views: 1: as they are; 2: averaged with their mirrors.
+        each_view: leave those that are runs to be asked while the student trains.
 
     Raises:
         ConfigError: a teacher has no opinion of some images.
@@ -73,8 +76,14 @@ def consult(teachers: Sequence[TeacherSource], images: NDArray[np.uint8], views:
         {"name": teacher.path.resolve().name, "sha256": teacher.sha256, "temperature": teacher.temperature}
         for teacher in teachers
     ]
-    opinions = [_ask(teacher, images, views) for teacher in teachers]
-    return Teacher(np.mean(opinions, axis=0, dtype=np.float32), {"sources": sources, "views": views})
+    later = [teacher for teacher in teachers if each_view and (teacher.path / WEIGHTS).is_file()]
+    total = np.zeros((len(images), len(CLASSES)), np.float32)
+    for teacher in teachers:
+        if teacher not in later:
+            total += _ask(teacher, images, views)
+    share = 1 / len(teachers)
+    networks = tuple(TeachingRun(teacher.path, teacher.temperature, share) for teacher in later)
+    return Teacher(total * np.float32(share), {"sources": sources, "views": views}, networks)
 
 
 def identify(path: Path) -> str:

@@ -16,9 +16,10 @@ Disturb = Callable[[Image], Image]
 CLEAN = "as is"
 
 
-def disturbed(images: Image) -> Iterator[tuple[str, Image]]:
-    """Each condition's name with the images in it, uint8 [N, H, W] each, the clean ones first."""
+def disturbed(images: Image, tell: Callable[[str], None] = lambda _: None) -> Iterator[tuple[str, Image]]:
+    """Each condition's name with the images in it, uint8 [N, H, W] each, clean ones first; tells the name before."""
     for name, disturb in CONDITIONS.items():
+        tell(name)
         yield name, np.stack([disturb(image) for image in images])
 
 
@@ -26,7 +27,7 @@ def _warped(angle: float = 0, scale: float = 1, right: float = 0, down: float = 
     def warp(image: Image) -> Image:
         height, width = image.shape
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
-        matrix[:, 2] += right, down
+        matrix[:, 2] += np.array([right, down])
         return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
     return warp

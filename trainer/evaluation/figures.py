@@ -13,6 +13,7 @@ from trainer.evaluation.measure import Evaluation, Report
 from trainer.files import write_files
 
 BLUE = "#2b6cb0"
+ORANGE = "#dd6b20"
 GREY = "#a0aec0"
 
 
@@ -47,7 +48,7 @@ def title(evaluation: Evaluation) -> str:
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write evaluation.json and evaluation.png.
+    """Write evaluation.json and evaluation.png, and conditions.png where robustness was measured.
 
     Returns:
         The files' paths.
@@ -57,8 +58,13 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     """
     buffer = io.BytesIO()
     _overview(report).savefig(buffer, format="png", dpi=110)
+    files = {}
+    if any(evaluation.robustness for evaluation in report.evaluations):
+        conditions = io.BytesIO()
+        _conditions(report).savefig(conditions, format="png", dpi=110)
+        files["conditions.png"] = conditions.getvalue()
     document = json.dumps(report.to_json(), indent=2) + "\n"
-    return write_files(directory, {"evaluation.json": document.encode(), "evaluation.png": buffer.getvalue()})
+    return write_files(directory, {"evaluation.json": document.encode(), "evaluation.png": buffer.getvalue(), **files})
 
 
 def class_rows(evaluation: Evaluation) -> list[list[str]]:
@@ -67,6 +73,22 @@ def class_rows(evaluation: Evaluation) -> list[list[str]]:
     return [
         [name, *(f"{figure[name]:.3f}" for figure in (metrics.precision, metrics.recall, metrics.f1)), f"{count:,}"]
         for name, count in metrics.support.items()
+    ]
+
+
+def condition_rows(report: Report) -> list[list[str]]:
+    """Accuracy under each condition and their mean, a column a model; none where it was not measured."""
+    found = [evaluation.robustness for evaluation in report.evaluations if evaluation.robustness]
+    if not found:
+        return []
+    rows = [
+        [each[0].name, *(f"{condition.accuracy:.3f}" for condition in each)]
+        for each in zip(*(each.conditions for each in found), strict=True)
+    ]
+    return [
+        *rows,
+        ["mean", *(f"{each.mean:.4f}" for each in found)],
+        ["unclear below a confidence of", *(f"{each.unclear_below:.3f}" for each in found)],
     ]
 
 
@@ -108,6 +130,24 @@ def _draw_reliability(axes: Axes, evaluation: Evaluation) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", aspect="equal")
     axes.set_title(f"Reliability, expected calibration error {bins.ece:.3f}")
     axes.legend(loc="upper left", frameon=False)
+
+
+def _conditions(report: Report) -> Figure:
+    """A row a condition, a dot a model, from clean to compressed."""
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    axes = figure.subplots()
+    for evaluation, colour, marker in zip(report.evaluations, (BLUE, ORANGE), "os", strict=False):
+        if (found := evaluation.robustness) is None:
+            continue
+        names = [each.name for each in found.conditions]
+        label = f"{title(evaluation)}, mean {found.mean:.3f}"
+        axes.plot([each.accuracy for each in found.conditions], names, marker, color=colour, label=label)
+        axes.axvline(found.mean, color=colour, linewidth=1, linestyle="--")
+    axes.invert_yaxis()
+    axes.grid(axis="y", color=GREY, linewidth=0.4)
+    axes.set(xlabel="accuracy", title=f"{report.split} as cameras may give it", axisbelow=True)
+    axes.legend(frameon=False)
+    return figure
 
 
 def _overview(report: Report) -> Figure:

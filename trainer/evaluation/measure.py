@@ -12,6 +12,7 @@ from trainer.errors import TrainerError
 from trainer.evaluation.measured_cost import GraphCost, Latency, graph_cost, latency
 from trainer.evaluation.metrics import Metrics, Paired, Reliability, accuracy_interval, mcnemar, reliability, score
 from trainer.evaluation.predictor import SavedModelPredictor, ServerPredictor, open_predictor
+from trainer.evaluation.robustness import Robustness, measure_robustness
 from trainer.networks.scores import FLIPPED, PLAIN, over_views
 
 SIGNIFICANCE = 0.05
@@ -49,6 +50,8 @@ class Evaluation:
     latency: Latency
     # bool [N], whether each face's top class is its label.
     correct: NDArray[np.bool_]
+    # None unless asked for.
+    robustness: Robustness | None
 
     def to_json(self) -> dict[str, Any]:
         """All figures, JSON-able; a fraction of 1 unless a name says otherwise."""
@@ -67,6 +70,7 @@ class Evaluation:
             "macs": self.cost.macs if self.cost else None,
             "flops": self.cost.flops if self.cost else None,
             "latency": asdict(self.latency),
+            "robustness": self.robustness.to_json() if self.robustness else None,
         }
 
 
@@ -110,6 +114,7 @@ def measure(
     name: str,
     *,
     flip: bool = False,
+    robustness: bool = False,
     data: dict[str, Any] | None = None,
     runs: int = 50,
     tell: Callable[[str], None] = lambda _: None,
@@ -121,6 +126,7 @@ def measure(
         split: labelled faces, at least one.
         name: the split's name, for the report.
         flip: average the scores of each face and its mirror image (test-time augmentation).
+        robustness: measure each condition of `trainer.evaluation.conditions` as well.
         data: facts about the data, for the report.
         runs: calls to take the median latency over.
         tell: is called with a line before each step that takes a while.
@@ -130,7 +136,7 @@ def measure(
     """
     if not len(split):
         raise TrainerError(f"{name} has no images to evaluate on")
-    evaluations = tuple(_measure(source, split, flip, runs, tell) for source in sources)
+    evaluations = tuple(_measure(source, split, flip, robustness, runs, tell) for source in sources)
     paired = mcnemar(evaluations[0].correct, evaluations[1].correct) if len(evaluations) == 2 else None
     return Report(name, flip, evaluations, paired, data or {})
 
@@ -152,12 +158,20 @@ def verdict(paired: Paired, a: str, b: str) -> str:
     )
 
 
-def _measure(source: str, split: Split, flip: bool, runs: int, tell: Callable[[str], None]) -> Evaluation:
+def _measure(
+    source: str, split: Split, flip: bool, robustness: bool, runs: int, tell: Callable[[str], None]
+) -> Evaluation:
     tell(f"opening {source}")
     predictor = open_predictor(source)
     try:
         tell(f"{source}: {len(split):,} images")
-        scores = over_views(predictor.scores, split.images, FLIPPED if flip else PLAIN)
+        views = FLIPPED if flip else PLAIN
+        scores = over_views(predictor.scores, split.images, views)
+        disturbed = None
+        if robustness:
+            disturbed = measure_robustness(
+                predictor.scores, split, views=views, tell=lambda condition: tell(f"{source}: {condition}")
+            )
         tell(f"{source}: latency")
         times = latency(predictor.scores, runs=runs)
         cost = graph_cost(predictor) if isinstance(predictor, SavedModelPredictor) else None
@@ -174,6 +188,7 @@ def _measure(source: str, split: Split, flip: bool, runs: int, tell: Callable[[s
         cost=cost,
         latency=times,
         correct=correct,
+        robustness=disturbed,
     )
 
 

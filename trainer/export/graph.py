@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
@@ -33,6 +34,7 @@ class Servable(tf.Module):  # type: ignore[misc]
         ]
         self.weights = [*trainable, *(state for state in states if isinstance(state, tf.Variable))]
         self._classes = tf.constant(CLASSES)
+        self._unclear_below = combination.unclear_below
 
         def call(faces: tf.Tensor) -> dict[str, Any]:
             outputs: dict[str, Any]
@@ -47,10 +49,16 @@ class Servable(tf.Module):  # type: ignore[misc]
         self._members: Callable[[], Sequence[Member]] = lambda: combination.members
 
     def predict(self, faces: tf.Tensor) -> dict[str, tf.Tensor]:
-        """faces float32 [N, 48, 48, 1] -> scores float32 [N, C], classes string [N, C]."""
+        """faces float32 [N, 48, 48, 1] -> scores float32 [N, C], classes string [N, C].
+
+        And `unclear_below` float32 [N], the same number for every face, where the combination has one.
+        """
         scores = self._call(_at_least_one(faces))["scores"][: tf.shape(faces)[0]]
         # [N, C] and not [C]: the server's batching splits every output along dimension 0.
-        return {"scores": scores, "classes": tf.broadcast_to(self._classes, tf.shape(scores))}
+        outputs = {"scores": scores, "classes": tf.broadcast_to(self._classes, tf.shape(scores))}
+        if self._unclear_below is not None:
+            outputs["unclear_below"] = tf.fill(tf.shape(scores)[:1], np.float32(self._unclear_below))
+        return outputs
 
     def explain(self, faces: tf.Tensor) -> dict[str, tf.Tensor]:
         """faces float32 [N, 48, 48, 1] -> scores [N, C], heatmap float32 [N, 48, 48] in [0, 1].

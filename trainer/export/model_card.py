@@ -3,14 +3,32 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trainer.evaluation.robustness import RIGHT_BELOW
 from trainer.networks.scores import FLIPPED, PLAIN
 
-_CARD = """# {name}, version {version}
+_CARD = """---
+license: mit
+library_name: tf-keras
+pipeline_tag: image-classification
+tags: [facial-expression-recognition, fer2013]
+datasets: [fer2013]
+metrics: [accuracy, f1]
+model-index:
+- name: {name}-{version}
+  results:
+  - task: {{type: image-classification}}
+    dataset: {{name: FER2013, type: fer2013, split: PublicTest}}
+    metrics:
+    - {{type: accuracy, value: {accuracy:.4f}}}
+    - {{type: f1, name: macro F1, value: {macro_f1:.4f}}}
+---
+
+# {name}, version {version}
 
 Reads one of seven emotions off a face: {classes}.
 
 - Input `faces`: float32 [N, 48, 48, 1], grey, in [-1, 1] (grey level / 127.5 - 1).
-- Signature `serving_default`: `scores` float32 [N, 7], `classes` string [N, 7].
+- Signature `serving_default`: `scores` float32 [N, 7], `classes` string [N, 7]{unclear}.
 - Signature `explain`: `scores`, and `heatmap` float32 [N, 48, 48] in [0, 1] (Grad-CAM of the top class).
 - {parameters:,} parameters{storage}.
 {composition}
@@ -27,7 +45,7 @@ Accuracy {accuracy:.4f}, macro F1 {macro_f1:.4f}, log-loss {log_loss:.4f} nats{e
 | class | precision | recall |
 |---|---|---|
 {rows}
-
+{robustness}
 ## Intended use
 
 Research, demonstrations, and services whose users agreed to it. A score is the model's guess at how a person would
@@ -70,6 +88,8 @@ def model_card(name: str, version: int, facts: Mapping[str, Any]) -> str:
         log_loss=metrics["log_loss"],
         ece=f", expected calibration error {facts['ece']:.4f}" if "ece" in facts else "",
         selection=_selection(facts),
+        unclear=", `unclear_below` float32 [N]" if "robustness" in facts else "",
+        robustness=_robustness(facts),
         rows="\n".join(
             f"| {label} | {precision:.3f} | {metrics['recall'][label]:.3f} |"
             for label, precision in metrics["precision"].items()
@@ -79,7 +99,11 @@ def model_card(name: str, version: int, facts: Mapping[str, Any]) -> str:
 
 def _composition(facts: Mapping[str, Any]) -> str:
     lines = []
-    if (views := tuple(facts.get("views", PLAIN))) == FLIPPED:
+    seen = {tuple(run.get("views", facts.get("views", PLAIN))) for run in facts.get("members", [facts])}
+    views = seen.pop() if len(seen) == 1 else None
+    if views is None:
+        lines.append("- Some members see the mirrored face too, and their scores are averaged, inside the graph.")
+    elif views == FLIPPED:
         lines.append("- Scores are averaged over the face and its mirror image, inside the graph.")
     elif views != PLAIN:
         lines.append(f"- Scores are averaged over views of the face ({', '.join(views)}), inside the graph.")
@@ -93,10 +117,11 @@ def _composition(facts: Mapping[str, Any]) -> str:
             f"- An ensemble of {len(facts['members'])}: the weighted mean of the members' scores (method"
             f" `{facts['method']}`).",
             "",
-            "| member | weight | parameters | epoch | accuracy alone |",
-            "|---|---|---|---|---|",
+            "| member | weight | parameters | views | epoch | accuracy of the face as it is |",
+            "|---|---|---|---|---|---|",
             *(
-                f"| {member['name']} | {member['weight']:.3f} | {member['parameters']:,} | {member['epoch']} |"
+                f"| {member['name']} | {member['weight']:.3f} | {member['parameters']:,} |"
+                f" {', '.join(member.get('views', facts.get('views', PLAIN)))} | {member['epoch']} |"
                 f" {member['PublicTest']['accuracy']:.4f} |"
                 for member in facts["members"]
             ),
@@ -104,11 +129,34 @@ def _composition(facts: Mapping[str, Any]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _robustness(facts: Mapping[str, Any]) -> str:
+    if "robustness" not in facts:
+        return ""
+    found = facts["robustness"]
+    rows = "\n".join(
+        f"| {name} | {each['accuracy']:.3f} | {each['ece']:.3f} |" for name, each in found["conditions"].items()
+    )
+    return f"""
+## The same faces as cameras may give them
+
+Mean accuracy of all {len(found["conditions"])} conditions {found["mean_accuracy"]:.4f}.
+
+| condition | accuracy | expected calibration error |
+|---|---|---|
+{rows}
+
+Answers of a confidence under {found["unclear_below"]:.3f} are unclear: at most {RIGHT_BELOW:.0%} were right at
+each of these. They are {found["unclear_share"]["clean"]:.0%} of the clean faces and
+{found["unclear_share"]["all"]:.0%} of all.
+"""
+
+
 def _data(facts: Mapping[str, Any]) -> str:
     trained_on = {member["data"]["sha256"]: member["data"] for member in facts.get("members", [facts])}
     paragraphs = ["\n".join(_sentences(data)) for data in trained_on.values()]
     taught = "\n".join(_teaching(facts))
-    return "\n\n".join(filter(None, [*paragraphs, taught, "Nothing was fitted or selected on PrivateTest."]))
+    about = facts.get("export", {}).get("about", "")
+    return "\n\n".join(filter(None, [*paragraphs, taught, about, "Nothing was fitted or selected on PrivateTest."]))
 
 
 def _sentences(data: Mapping[str, Any]) -> Iterator[str]:

@@ -40,6 +40,7 @@ def write_version(
     facts: Mapping[str, Any],
     *,
     half: bool = False,
+    about: str = "",
 ) -> Path:
     """Write trained networks as the next free version of `name`: a SavedModel of the project's model contract.
 
@@ -52,6 +53,7 @@ def write_version(
         repository: the model repository.
         facts: what metrics.json and the model card report: config, metrics, data, versions (see `model_card`).
         half: store kernels as float16, to halve the size.
+        about: a paragraph for the model card.
 
     Returns:
         The new version's directory. Its metrics.json has `facts`, and under `export` what the file itself is:
@@ -81,6 +83,7 @@ def write_version(
                     "storage": "float16" if half else "float32",
                     "bytes": sum(file.stat().st_size for file in partial.rglob("*") if file.is_file()),
                     "largest_score_difference": difference,
+                    **({"about": about} if about else {}),
                 },
             }
             write_json(partial / "metrics.json", written)

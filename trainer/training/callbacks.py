@@ -171,14 +171,16 @@ class Epochs:
             },
         )
         self._print(epoch, row)
+        due = self.ended or epoch == self._config.epochs or time.monotonic() - self._saved >= self._save_s
+        if due:
+            self._save(epoch, trainee)
         if self._report:
             try:
                 self._report(epoch, metrics)
             except Stopped as stop:
                 self.failure = stop
-        last = self.ended or epoch == self._config.epochs
-        if last or time.monotonic() - self._saved >= self._save_s:
-            self._save(epoch, trainee)
+                if not due:
+                    self._save(epoch, trainee)
 
     def check(self, epoch: int, loss: float) -> None:
         """Fail where a loss is not finite: the mean since the epoch began stays so."""
@@ -199,8 +201,10 @@ class Epochs:
 
     def save_best(self) -> None:
         """Write the best epoch's weights, and leave them in the averaged model."""
-        self._averaged.set_weights(self._best_weights)
-        checkpoint.save_weights(self._averaged, self._directory)
+        # Release 0.2.0 kept them in no checkpoint: they lie in the directory.
+        if self._best_weights:
+            self._averaged.set_weights(self._best_weights)
+            checkpoint.save_weights(self._averaged, self._directory)
 
     def _save(self, epoch: int, trainee: Trainee) -> None:
         assert self.best is not None

@@ -51,7 +51,7 @@ class Checkpoint:
     optimizer: Sequence[NDArray[Any]]
     # The averaged weights.
     average: Sequence[NDArray[np.float32]]
-    # Those of the best epoch.
+    # Those of the best epoch; none in a checkpoint of release 0.2.0 or before whose last epoch was not the best.
     best: Sequence[NDArray[np.float32]]
 
 
@@ -85,6 +85,8 @@ def load(path: Path) -> Checkpoint | None:
         return None
     except (*BROKEN_ARRAYS, TypeError) as error:
         raise TrainingError(f"{path}: not a checkpoint: {error}") from error
+    if not groups["best"] and progress.best_epoch == progress.epoch:
+        groups["best"] = groups["average"]
     return Checkpoint(progress, **groups)
 
 
@@ -144,14 +146,14 @@ def load_weights(model: keras.Model, run: Path) -> None:
         raise ConfigError(f"{path}: cannot be loaded into {model.name}: {error}") from error
 
 
-def load_run(run: Path) -> keras.Model:
-    """A run's model with its best weights, in float32 whatever precision and backend trained it.
+def load_run(run: Path, precision: str = "float32") -> keras.Model:
+    """A run's model with its best weights, computing in `precision` whatever precision and backend trained it.
 
     Raises:
         ConfigError: the directory has no readable config.yaml, or no weights that fit the model it names.
     """
     config = load_config(run / CONFIG, [])
-    with dtype_policy("float32"):
+    with dtype_policy(precision):
         model = build(config.model, config.model_args)
     load_weights(model, run)
     return model

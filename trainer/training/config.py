@@ -26,6 +26,9 @@ class DistillConfig(BaseModel):
     weight: float = Field(default=0.7, ge=0, le=1)
     # The teacher sees each image as it is (1), or that and its mirror, averaged (2).
     views: Literal[1, 2] = 2
+    # Runs among the teachers see each view that the student sees, instead of the image once (Beyer et al. 2022): they
+    # know what a blur or another face mixed in has hidden. `feed: device` alone, on faces of full size.
+    each_view: bool = False
 
 
 class ClosingConfig(BaseModel):
@@ -92,6 +95,14 @@ class TrainConfig(BaseModel):
         if changes and not self.closing.epochs:
             raise ValueError("closing: epochs says how many of the last ones; without it the other keys do nothing")
         self._closing_augment  # noqa: B018 - refuses unknown keys and values out of range
+        return self
+
+    @model_validator(mode="after")
+    def _views_can_be_asked_about(self) -> Self:
+        if self.distill.each_view and self.feed != "device":
+            raise ValueError("distill: each_view needs feed: device")
+        if self.distill.each_view and self.smallest_side != SIDE:
+            raise ValueError(f"distill: each_view needs faces of {SIDE} pixels in all epochs; drop `sides`")
         return self
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ from trainer.run_directory import CHECKPOINT, CONFIG, METRICS, WEIGHTS, clear, r
 from trainer.training import checkpoint, losses
 from trainer.training.batches import Batches
 from trainer.training.callbacks import Callbacks, EpochEnd, EpochReport, Epochs
-from trainer.training.checkpoint import Checkpoint, load_weights, save_weights
+from trainer.training.checkpoint import Checkpoint, load_weights
 from trainer.training.config import TrainConfig, dump_config
 from trainer.training.ema import Average
 from trainer.training.loggers import training_bar
@@ -81,7 +81,10 @@ def fit(
     }
     saved = checkpoint.load(directory / CHECKPOINT) if resume else None
     if saved:
-        checkpoint.require_same(directory / CHECKPOINT, saved.progress.identity, identity)
+        # Keys that an earlier release did not have were what their defaults are.
+        began = saved.progress.identity
+        began = {**began, "config": TrainConfig.model_validate(began["config"]).model_dump(mode="json")}
+        checkpoint.require_same(directory / CHECKPOINT, began, identity)
 
     keras.utils.set_random_seed(config.seed)
     averaged = _build(config, config.judged_side)

@@ -5,6 +5,7 @@ label's. Only this file knows that.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,26 @@ from trainer.networks.scores import temper, to_numpy
 
 
 @dataclass(frozen=True)
+class TeachingRun:
+    """A run whose network is asked while the student trains."""
+
+    directory: Path
+    # Divides its logits.
+    temperature: float
+    # Of the whole opinion.
+    share: float
+
+
+@dataclass(frozen=True)
 class Teacher:
     """What finished models make of the training images (Hinton, Vinyals & Dean 2015)."""
 
-    # float32 [N, 7], a row for each training image; rows sum to 1.
+    # float32 [N, 7], a row for each training image; rows sum to 1, or to the share that `networks` leave.
     probabilities: NDArray[np.float32]
     # JSON-able: which models it is made of (`sources`: name, sha256 and temperature of each) and `views`.
     facts: dict[str, Any]
+    # Those that are asked about each view instead of each image. Each has the same share of the whole opinion.
+    networks: tuple[TeachingRun, ...] = ()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -58,8 +72,12 @@ def label_targets(split: Split, ferplus: float) -> NDArray[np.float32]:
 
 
 def beside(labels: NDArray[np.float32], teacher: Teacher, temperature: float) -> NDArray[np.float32]:
-    """Targets [N, 14] of label targets [N, 7] and a teacher's probabilities, softened by the temperature."""
-    return np.concatenate([labels, to_numpy(temper(teacher.probabilities, temperature))], axis=1)
+    """Targets [N, 14] of label targets [N, 7] and a teacher's probabilities, softened by the temperature.
+
+    Where `Teacher.networks` have a share, the rest is left as it is: only a whole opinion can be softened.
+    """
+    opinion = teacher.probabilities if teacher.networks else to_numpy(temper(teacher.probabilities, temperature))
+    return np.concatenate([labels, opinion], axis=1)
 
 
 def labels_of(targets: Any) -> Any:

@@ -170,13 +170,29 @@ def test_an_ensemble_is_read_back_from_anywhere(
         command(export_command, runs[0].parent / "mixed", "--calibrate", "--data", fer_csv)
 
 
+def test_members_may_differ_in_their_views_and_say_what_is_unclear(
+    runs: list[Path], fer_csv: Path, tmp_path: Path
+) -> None:
+    data = ["--data", fer_csv]
+    options = ["--flip", "--plain", runs[0], "--method", "soft", "--out", tmp_path / "mixed"]
+    command(ensemble_command, *runs, *data, *options)
+    combination, _ = load_ensemble(tmp_path / "mixed")
+    assert [member.views for member in combination.members][:2] == [("plain",), ("plain", "mirrored")]
+    command(export_command, tmp_path / "mixed", *data, "--robustness", "--repository", tmp_path)
+    card = (tmp_path / "ensemble/1/README.md").read_text()
+    assert "Some members see the mirrored face too" in card
+    assert "`unclear_below`" in card
+    with pytest.raises(TrainingError, match="is none of the runs"):
+        command(ensemble_command, *runs, *data, "--flip", "--plain", tmp_path)
+
+
 def test_an_ensemble_that_only_says_whether_it_flips_has_two_views(
     runs: list[Path], fer_csv: Path, tmp_path: Path
 ) -> None:
     command(ensemble_command, *runs, "--data", fer_csv, "--method", "soft", "--out", tmp_path)
     path = tmp_path / "ensemble.json"
     facts = json.loads(path.read_text())
-    assert facts.pop("views") == ["plain"]
+    assert [member.pop("views") for member in facts["members"]] == [["plain"]] * len(facts["members"])
     # As release 0.1.0 wrote it.
     path.write_text(json.dumps({**facts, "flip": True}))
     combination, read = load_ensemble(tmp_path)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import typer
+import yaml
 from tensorflow_serving.apis import prediction_log_pb2
 from typer.testing import CliRunner
 
@@ -20,6 +21,7 @@ from trainer.data.split import Split
 from trainer.ensemble.combination import Combination, Member
 from trainer.errors import ExportError, TrainingError
 from trainer.evaluation.metrics import score
+from trainer.export.graph import Servable
 from trainer.export.model_card import model_card
 from trainer.export.version import next_version, require_tensorflow, write_version
 from trainer.networks.networks import build
@@ -107,6 +109,14 @@ def test_no_faces_are_no_scores(signatures: dict[str, Signature]) -> None:
     answer = signatures["serving_default"](empty)
     assert answer["scores"].shape == answer["classes"].shape == (0, 7)
     assert signatures["explain"](empty)["heatmap"].shape == (0, 48, 48)
+
+
+def test_a_version_says_what_is_unclear(combination: Combination, some_faces: np.ndarray, tmp_path: Path) -> None:
+    Servable(replace(combination, unclear_below=0.45)).save(tmp_path)
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    for count in (0, 1, len(some_faces)):
+        answer = served(faces=tf.constant(some_faces[:count]))
+        assert answer["unclear_below"].numpy().tolist() == [np.float32(0.45)] * count
 
 
 def grad_cam(model: keras.Model, faces: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -278,6 +288,25 @@ def test_a_trained_run_is_exported_as_it_was_measured(trained_run: Path, validat
     clear = maxima > 1e-4
     assert clear.any()
     np.testing.assert_allclose(heat[clear], expected[clear], atol=1e-3)
+
+
+def test_robustness_is_measured_on_what_is_exported(trained_run: Path, fer_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--robustness needs --data"):
+        run_command(trained_run, "--robustness", "--repository", tmp_path)
+    about = "Its teacher is `large`, MIT licence."
+    options = ["--robustness", "--data", fer_csv, "--repository", tmp_path, "--about", about]
+    version = run_command(trained_run, *options)
+    written = json.loads((version / "metrics.json").read_text())["robustness"]
+    assert len(written["conditions"]) == 21
+    card = (version / "README.md").read_text()
+    assert f"Mean accuracy of all 21 conditions {written['mean_accuracy']:.4f}" in card
+    assert "| seen at 16 pixels |" in card
+    assert about in card
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["model-index"][0]["results"][0]["metrics"][0]["type"] == "accuracy"
+    served = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answer = served(faces=tf.zeros((1, 48, 48, 1)))
+    assert answer["unclear_below"].numpy()[0] == np.float32(written["unclear_below"])
 
 
 def test_flip_and_calibration_are_measured_on_what_is_exported(

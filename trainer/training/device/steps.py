@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from trainer.data.split import Split
 from trainer.errors import ConfigError
+from trainer.networks.scores import TINY
+from trainer.training.checkpoint import load_run
 from trainer.training.config import TrainConfig
 from trainer.training.device.views import Views
 from trainer.training.targets import Teacher, beside, label_targets, labels_of, teacher_of
@@ -45,6 +47,7 @@ class Steps:
         self._config = config
         self._taught = teacher is not None
         labels = label_targets(split, config.ferplus)
+        self._asked = _open(teacher, config.precision) if teacher else []
         targets = labels if teacher is None else beside(labels, teacher, config.distill.temperature)
         self._faces = torch.from_numpy(np.ascontiguousarray(split.images)).to(self.device)
         self._targets = torch.from_numpy(targets).to(self.device)
@@ -210,7 +213,7 @@ class Steps:
         faces = _mixed(faces, share[:, None, None, None])
         targets = _mixed(targets, share[:, None])
         logits = self._model(faces, training=True)
-        loss = self._loss_of(targets, logits)
+        loss = self._loss_of(targets, self._opinion(targets, faces) if self._taught else None, logits)
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()
@@ -225,16 +228,30 @@ class Steps:
             self._hits += (labels_of(targets).argmax(-1) == logits.argmax(-1)).sum()
             self._step += 1
 
-    def _loss_of(self, targets: Tensor, logits: Tensor) -> Tensor:
+    def _opinion(self, targets: Tensor, faces: Tensor) -> Tensor:
+        """The teacher's distribution for each view, softened: [B, 7]."""
+        opinion = teacher_of(targets)
+        if not self._asked:
+            return opinion
+        with torch.no_grad():
+            for network, temperature, share in self._asked:
+                opinion = opinion + share * torch.softmax(network(faces, training=False).float() / temperature, -1)
+            return torch.softmax(torch.log(opinion.clamp_min(TINY)) / self._config.distill.temperature, -1)
+
+    def _loss_of(self, targets: Tensor, opinion: Tensor | None, logits: Tensor) -> Tensor:
         """`trainer.training.losses`, of PyTorch's own functions: Keras would copy constants from the host."""
         config = self._config
         hard = functional.cross_entropy(logits, labels_of(targets), label_smoothing=config.label_smoothing)
-        if not self._taught:
+        if opinion is None:
             return hard
         temperature, weight = config.distill.temperature, config.distill.weight
         student = functional.log_softmax(logits / temperature, -1)
-        divergence = functional.kl_div(student, teacher_of(targets), reduction="batchmean")
+        divergence = functional.kl_div(student, opinion, reduction="batchmean")
         return (1 - weight) * hard + weight * temperature**2 * divergence
+
+
+def _open(teacher: Teacher, precision: str) -> list[tuple[keras.Model, float, float]]:
+    return [(load_run(run.directory, precision), run.temperature, run.share) for run in teacher.networks]
 
 
 def _mixed(values: Tensor, share: Tensor) -> Tensor:

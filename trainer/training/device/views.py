@@ -167,7 +167,7 @@ def _cosines() -> NDArray[np.float64]:
     frequency, pixel = np.arange(8)[:, None], np.arange(8)[None, :]
     block = np.cos((2 * pixel + 1) * frequency * math.pi / 16) / 2
     block[0] /= math.sqrt(2)
-    return np.kron(np.eye(SIDE // 8), block)
+    return np.kron(np.eye(SIDE // 8), block).astype(np.float64)
 
 
 @cache
