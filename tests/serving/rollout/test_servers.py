@@ -82,7 +82,7 @@ class Site:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Site]:
     root = tmp_path_factory.mktemp("site")
-    shipped = pytestconfig.rootpath / "model_repository" / "residual" / "1"
+    shipped = pytestconfig.rootpath / "model_repository" / "residual" / "4"
     for version in (1, 2):
         shutil.copytree(shipped, root / "models" / "residual" / str(version))
     config = root / "models.config"
