@@ -27,7 +27,7 @@ ONE_VERSION = """
 model_config_list {
   config {
     name: "random" base_path: "/models/random" model_platform: "tensorflow"
-    model_version_policy { specific { versions: 2 } } version_labels { key: "stable" value: 2 }
+    model_version_policy { specific { versions: 3 } } version_labels { key: "stable" value: 3 }
   }
 }
 """

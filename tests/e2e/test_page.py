@@ -1,66 +1,240 @@
 """The page at /, in a real browser."""
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.chromium import MISSING, chromium
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 SECONDS = 30
+WEIGHT = 150_000
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Chromium's fake camera shows: a bundled portrait that wanders."""
+    path = tmp_path_factory.mktemp("film") / "camera.mjpeg"
+    portrait = cv2.resize(cv2.imread(str(ROOT / "api/samples/one.jpg")), (480, 562))
+    frames = []
+    for shift in range(20):
+        _, file = cv2.imencode(".jpg", portrait[2 * shift : 2 * shift + 480])
+        frames.append(file.tobytes())
+    path.write_bytes(b"".join(frames))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[webdriver.Chrome]:
+    camera = (
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    )
+    with chromium(tmp_path_factory.mktemp("chromium"), *camera) as driver:
         yield driver
 
 
 @pytest.fixture
-def page(running, browser: webdriver.Chrome) -> webdriver.Chrome:
+def page(running, browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    browser.set_window_size(1280, 900)
+    browser.get("about:blank")
     browser.get(running.url)
-    return browser
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, ".sample, h1"))
+    browser.get_log("browser")
+    yield browser
+    assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    browser.execute_script("localStorage.clear()")
 
 
-def send(page: webdriver.Chrome, file: Path) -> str:
-    page.find_element(By.ID, "photo").send_keys(str(file))
-    WebDriverWait(page, SECONDS).until(lambda _: status(page) not in ("", "Looking…"))
-    return status(page)
+def until(page: webdriver.Chrome, condition: Callable[[], object]) -> None:
+    WebDriverWait(page, SECONDS).until(lambda _: condition())
 
 
-def status(page: webdriver.Chrome) -> str:
-    return page.find_element(By.ID, "status").text
+def one(page: webdriver.Chrome, selector: str):
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, selector))
+    return page.find_element(By.CSS_SELECTOR, selector)
 
 
-def test_it_shows_each_face_with_its_seven_probabilities(page: webdriver.Chrome, request) -> None:
-    text = send(page, request.config.rootpath / "api/samples/two.jpg")
-    assert re.match(r"2 faces, by \w+ version \d+", text)
-    faces = page.find_elements(By.CSS_SELECTOR, "#faces li")
-    assert [len(face.find_elements(By.TAG_NAME, "progress")) for face in faces] == [7, 7]
-    canvas = page.find_element(By.ID, "picture")
-    WebDriverWait(page, SECONDS).until(lambda _: canvas.is_displayed())
-    blue = page.execute_script(
-        "const c = arguments[0], d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-        "let n = 0; for (let i = 0; i < d.length; i += 4) n += d[i] === 23 && d[i+1] === 105 && d[i+2] === 170;"
-        "return n;",
-        canvas,
+def send(page: webdriver.Chrome, file: Path) -> None:
+    one(page, "#file").send_keys(str(file))
+
+
+def test_it_shows_each_face_with_its_seven_probabilities(page: webdriver.Chrome) -> None:
+    send(page, ROOT / "api/samples/two.jpg")
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
+    assert one(page, "#photo h1").text == "2 faces"
+    assert re.fullmatch(r"by \w+ version \d+, in [\d,]+ ms", one(page, "#photo .note").text)
+    cards = page.find_elements(By.CSS_SELECTOR, ".card")
+    assert [len(card.find_elements(By.CSS_SELECTOR, ".bar")) for card in cards] == [7, 7]
+    assert len({card.find_element(By.CSS_SELECTOR, ".bars").text.split("\n")[0] for card in cards}) == 1
+    for card, number in zip(cards, (1, 2), strict=True):
+        assert re.match(rf"Face {number} (looks|is unclear, perhaps) ", card.text)
+    frames = page.find_elements(By.CSS_SELECTOR, ".stage .frame")
+    picture = one(page, ".stage img").rect
+    for frame in frames:
+        box = frame.find_element(By.TAG_NAME, "rect").rect
+        assert picture["x"] <= box["x"]
+        assert box["x"] + box["width"] <= picture["x"] + picture["width"]
+
+
+@pytest.mark.parametrize("name", ["two", "one", "tilted", "dark"])
+def test_each_sample_has_a_face(page: webdriver.Chrome, name: str) -> None:
+    one(page, f'.sample img[src="assets/{name}.jpg"]').click()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
+
+
+def test_two_versions_side_by_side(page: webdriver.Chrome) -> None:
+    send(page, ROOT / "api/samples/one.jpg")
+    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, ".field select")) == 2)
+    compare = Select(page.find_elements(By.CSS_SELECTOR, ".field select")[1])
+    assert len(compare.options) > 1
+    compare.select_by_index(1)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".bar-more, .bar-less"))
+    assert "Both agree on" in one(page, "#photo").text
+
+
+def test_a_problem_is_shown_in_words(page: webdriver.Chrome) -> None:
+    send(page, ROOT / "README.md")
+    assert one(page, ".state.problem").text.startswith("Unsupported format")
+    assert not page.find_elements(By.CSS_SELECTOR, ".card")
+    page.get_log("browser")  # the browser tells of each 415
+
+
+def test_no_face_says_what_to_do(page: webdriver.Chrome, tmp_path: Path) -> None:
+    cv2.imwrite(
+        str(tmp_path / "grey.png"), cv2.resize(cv2.imread(str(ROOT / "api/samples/one.jpg"))[:20, :20], (400, 300))
     )
-    assert blue > 500  # the frames around the faces
+    send(page, tmp_path / "grey.png")
+    until(page, lambda: one(page, "#photo h1").text == "No face found")
+    page.find_element(By.CSS_SELECTOR, "#photo .state button").click()
+    until(page, lambda: not page.find_elements(By.CSS_SELECTOR, "#photo .state button, #photo .spinner"))
+    assert one(page, "#photo h1").text == "No face found"
 
 
-def test_a_problem_is_shown_in_words(page: webdriver.Chrome, request) -> None:
-    text = send(page, request.config.rootpath / "README.md")
-    assert text.startswith("Unsupported format: ")
-    assert "problem" in page.find_element(By.ID, "status").get_attribute("class")
-    assert not page.find_elements(By.CSS_SELECTOR, "#faces li")
+def test_large_photos_are_shrunk_before_they_are_sent(page: webdriver.Chrome, tmp_path: Path) -> None:
+    photo = cv2.resize(cv2.imread(str(ROOT / "api/samples/one.jpg")), (2560, 3000))
+    cv2.imwrite(str(tmp_path / "large.jpg"), photo)
+    send(page, tmp_path / "large.jpg")
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".stage svg"))
+    width, height = map(float, one(page, ".stage svg").get_dom_attribute("viewBox").split()[2:])
+    assert (height, round(width)) == (1600, 1365)
 
 
-def test_it_needs_nothing_from_elsewhere(page: webdriver.Chrome, running) -> None:
+def test_the_camera_shows_a_live_face_and_stops(page: webdriver.Chrome) -> None:
+    one(page, "#tab-camera").click()
+    assert "Frames of your camera go to" in one(page, "#camera").text
+    one(page, "#camera-start").click()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#camera .frame"))
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".timeline polygon"))
+    assert "WebSocket" in one(page, ".figures-line").text
+    one(page, "#camera-stop").click()
+    assert one(page, "#camera-start").is_displayed()
+    count = "return performance.getEntriesByType('resource').length"
+    time.sleep(0.5)
+    before = page.execute_script(count)
+    time.sleep(1)
+    assert page.execute_script(count) == before
+
+
+def test_a_post_a_frame_where_no_stream_opens(page: webdriver.Chrome) -> None:
+    page.execute_script("window.WebSocket = class { constructor() { throw new Error('no'); } };")
+    one(page, "#tab-camera").click()
+    one(page, "#camera-start").click()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#camera .frame"))
+    assert "one POST a frame" in one(page, ".figures-line").text
+
+
+def test_what_the_model_looked_at(page: webdriver.Chrome) -> None:
+    send(page, ROOT / "api/samples/two.jpg")
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#photo .tools > button"))
+    page.find_element(By.CSS_SELECTOR, "#photo .tools > button").click()
+    until(page, lambda: len(page.find_elements(By.CSS_SELECTOR, ".stage image")) == 2)
+
+
+def test_experiments_are_for_operators(page: webdriver.Chrome) -> None:
+    one(page, "#tab-experiments").click()
+    until(page, lambda: "for operators" in one(page, "#experiments").text)
+    page.get_log("browser")  # the browser tells of the 403
+
+
+def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
+    one(page, ".sample")
+    active = lambda: page.switch_to.active_element  # noqa: E731
+    page.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    assert active().text == "Skip to the content"
+    one(page, "#tab-photo").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert active().get_attribute("id") == "tab-api"
+    assert one(page, "#api h1").is_displayed()
+    active().send_keys(Keys.HOME)
+    assert active().get_attribute("id") == "tab-photo"
+    one(page, ".sample").send_keys(Keys.ENTER)
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".face"))
+    page.find_elements(By.CSS_SELECTOR, ".face")[1].send_keys(Keys.ENTER)
+    assert "Face 2" in active().text
+    page.get_log("browser")  # the browser tells of the 403 of the experiments on the way
+
+
+def test_it_speaks_vietnamese(page: webdriver.Chrome) -> None:
+    Select(one(page, "#language")).select_by_value("vi")
+    assert one(page, "#tab-photo").text == "Ảnh"
+    assert page.find_element(By.TAG_NAME, "html").get_attribute("lang") == "vi"
+    one(page, ".sample").click()
+    until(page, lambda: "khuôn mặt" in one(page, "#photo h1").text)
+
+
+def test_both_languages_have_every_word(page: webdriver.Chrome) -> None:
+    found = page.execute_async_script(
+        "const done = arguments[0]; import('./assets/words.js').then(({words}) => done(words));"
+    )
+    assert found["en"].keys() == found["vi"].keys()
+    assert [key for key, text in {**found["en"], **found["vi"]}.items() if not text.strip()] == []
+    for key, text in found["en"].items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", found["vi"][key])), key
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_sticks_out_on_a_phone(page: webdriver.Chrome, theme: str) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        Select(one(page, "#theme")).select_by_value(theme)
+        wide = "return document.documentElement.scrollWidth"
+        assert page.execute_script(wide) == 360
+        one(page, ".sample").click()
+        until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
+        assert page.execute_script(wide) == 360
+        one(page, "#tab-api").click()
+        one(page, "#api table")
+        assert page.execute_script(wide) == 360
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_it_needs_nothing_from_elsewhere_and_weighs_little(page: webdriver.Chrome, running) -> None:
+    one(page, ".sample").click()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
     loaded = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name);")
-    assert [url for url in loaded if not url.startswith((running.url, "data:"))] == []
+    assert [url for url in loaded if not url.startswith((running.url, "data:", f"blob:{running.url}"))] == []
+    web = ROOT / "api/web"
+    assert (
+        sum(path.stat().st_size for path in web.iterdir() if path.suffix in (".html", ".js", ".css", ".svg")) < WEIGHT
+    )
+
+
+def test_the_api_documentation_needs_no_other_host(page: webdriver.Chrome, running) -> None:
+    page.get(f"{running.url}/docs")
+    WebDriverWait(page, SECONDS).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".opblock-summary-path"))
+    hosts = page.execute_script("return performance.getEntriesByType('resource').map((e) => new URL(e.name).host)")
+    assert set(hosts) == {running.url.removeprefix("http://")}
