@@ -16,7 +16,7 @@ from faces.detect import Detection, FaceDetector, Search
 from faces.detect.onet import Points
 from faces.detect.turned import best_turned
 from faces.errors import DetectorFailed, FaceError
-from faces.geometry import Box
+from faces.geometry import Box, Square
 
 # Seconds on one core of an EPYC: a search of 640 pixels by YuNet with two faces aligned, a whole photo taken as one
 # face, and a file that is none.
@@ -76,6 +76,8 @@ class Face:
     roll: float | None
     # [5, 2], pixels: eyes, nose, corners of the mouth, those on the left of the picture first; None as above.
     landmarks: Points | None
+    # What a network reads of it; None where that is the whole photo.
+    square: Square | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class FaceFinder:
         photo, decode_ms = decoded.photo, decoded.decode_ms
         try:
             if options.detector is None:
-                faces = [Face(Box(0, 0, photo.width, photo.height), None, None, None)]
+                faces = [Face(Box(0, 0, photo.width, photo.height), None, None, None, None)]
                 tensor, search = to_input(to_face(decoded.grey)[None]), None
             else:
                 search = self._search(decoded, self.detectors[options.detector], options)
@@ -168,15 +170,16 @@ class FaceFinder:
         scale, photo = decoded.scale, decoded.photo
         near = [_scaled(face, 1 / scale) for face in found]
         looks = self.aligner.align(decoded.grey, near) if align else []
-        tensor = crop_faces(decoded.grey, [one.square for one in (looks or near)])
+        squares = [one.square for one in (looks or near)]
+        tensor = crop_faces(decoded.grey, squares)
         # The middle of a pixel of the picture is that of `scale` of the photo's.
         shift = (scale - 1) / 2
         seen: list[tuple[float | None, Points | None]] = [(None, None)] * len(found)
         if looks:
             seen = [(look.roll, look.points * np.float32(scale) + np.float32(shift)) for look in looks]
         faces = [
-            Face(face.box.within(photo.width, photo.height), face.score, roll, points)
-            for face, (roll, points) in zip(found, seen, strict=True)
+            Face(face.box.within(photo.width, photo.height), face.score, roll, points, _larger(square, scale))
+            for face, (roll, points), square in zip(found, seen, squares, strict=True)
         ]
         return faces, tensor
 
@@ -186,6 +189,8 @@ def _scaled(face: Detection, factor: float) -> Detection:
         return face
     box, square = face.box, face.square
     sides = (round(side * factor) for side in (box.x, box.y, box.width, box.height))
-    return Detection(
-        Box(*sides), face.score, replace(square, x=square.x * factor, y=square.y * factor, side=square.side * factor)
-    )
+    return Detection(Box(*sides), face.score, _larger(square, factor))
+
+
+def _larger(square: Square, factor: float) -> Square:
+    return replace(square, x=square.x * factor, y=square.y * factor, side=square.side * factor)
