@@ -7,6 +7,5 @@ assignment   which variant a request is for
 fallback     the control stands in for a variant that fails
 breaker      spares a failing target the asking
 shadow       targets that score the same faces, and how far apart the answers are
-strict_yaml  YAML that is read as it is written, or refused
 __main__     checks an experiments.yaml before it is applied
 """

@@ -7,7 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from api.experiments.config import ExperimentsError, parse
+from api.config_file.document import ConfigFileError
+from api.experiments.config import parse
 from api.settings import Settings, split_names
 
 if __name__ == "__main__":
@@ -17,5 +18,5 @@ if __name__ == "__main__":
         sys.exit(f"EMOTION_MODELS: {error}")
     try:
         print(parse(sys.stdin.buffer.read(), Path("experiments.yaml"), models).model_dump_json())
-    except ExperimentsError as error:
+    except ConfigFileError as error:
         sys.exit(str(error))

@@ -4,44 +4,24 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
+from api.config_file.document import ConfigFileError, Strict, problem, read_document
 from api.experiments.buckets import allocate, shares
-from api.experiments.strict_yaml import StrictLoader
 from wire.target import Label, Name, Target
 
-_MAX_NAMED = 10
+ROOT = "experiments"
 
 State = Literal["scheduled", "running", "ended"]
 
 
-class ExperimentsError(Exception):
-    """One line for each problem."""
-
-    def __init__(self, path: Path, problems: Sequence[str]) -> None:
-        """
-        Args:
-            problems: `key: reason` each.
-        """
-        lines = [f"{path}: {problem}" for problem in problems[:_MAX_NAMED]]
-        if len(problems) > _MAX_NAMED:
-            lines.append(f"{path}: ... and {len(problems) - _MAX_NAMED:,} more")
-        super().__init__("\n".join(lines))
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelChoice(_Strict):
+class ModelChoice(Strict):
     """A model and exactly one of version and label: what is merely the newest would change during the experiment."""
 
     name: Name
@@ -70,7 +50,7 @@ class Shadow(ModelChoice):
     share: float = Field(default=1.0, gt=0, le=1, strict=True)
 
 
-class SubjectSource(_Strict):
+class SubjectSource(Strict):
     """Where a request says whom it is from: exactly one of a header and a cookie."""
 
     header: Name | None = None
@@ -93,7 +73,7 @@ def _not_a_number(value: Any) -> Any:
 Moment = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     name: Name
     # The name when absent.
     salt: str = Field(default="", min_length=1)
@@ -183,10 +163,12 @@ class Experiment(_Strict):
         return (other.end is None or self.start < other.end) and (self.end is None or other.start < self.end)
 
 
-class ExperimentsConfig(_Strict):
+class ExperimentsConfig(Strict):
     """The whole file. At any moment at most one experiment runs, so that no request belongs to two."""
 
     experiments: tuple[Experiment, ...] = Field(default=(), max_length=100)
+    # Who may name a variant (X-Variant): keys of scope `test`, or anybody.
+    forced: Literal["testers", "open"] = "testers"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -213,24 +195,12 @@ def parse(content: bytes, path: Path, models: Sequence[str]) -> ExperimentsConfi
         models: those that variants may name.
 
     Raises:
-        ExperimentsError: says what is wrong, and where.
+        ConfigFileError: says what is wrong, and where.
     """
-    try:
-        # The loader is a SafeLoader.
-        document = yaml.load(content, StrictLoader)  # noqa: S506
-    except Exception as error:
-        # Beside YAMLError: ValueError for bytes that are not UTF-8 or the 31st of November, RecursionError, and what
-        # wrong tags bring about.
-        raise ExperimentsError(path, [f"not YAML: {_yaml_reason(error)}"]) from error
-    if not isinstance(document, dict):
-        raise ExperimentsError(path, ["must be a mapping with the key 'experiments'"])
-    try:
-        config = ExperimentsConfig.model_validate(document)
-    except ValidationError as error:
-        raise ExperimentsError(path, list(map(_explain, error.errors()))) from error
+    config = read_document(content, path, ExperimentsConfig, ROOT)
     unknown = [
-        _problem(
-            ("experiments", i, kind, j, "model"), f"{choice.model!r} is not one of EMOTION_MODELS ({', '.join(models)})"
+        problem(
+            (ROOT, i, kind, j, "model"), f"{choice.model!r} is not one of EMOTION_MODELS ({', '.join(models)})", ROOT
         )
         for i, experiment in enumerate(config.experiments)
         for kind, choices in (("variants", experiment.variants), ("shadow", experiment.shadow))
@@ -238,25 +208,8 @@ def parse(content: bytes, path: Path, models: Sequence[str]) -> ExperimentsConfi
         if choice.model not in models
     ]
     if unknown:
-        raise ExperimentsError(path, unknown)
+        raise ConfigFileError(path, unknown)
     return config
-
-
-def _yaml_reason(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        mark = error.problem_mark
-        return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
-    return str(error) or type(error).__name__
-
-
-def _explain(error: ErrorDetails) -> str:
-    quote = error["type"] == "string_type" and isinstance(error["input"], bool | int | float | date)
-    return _problem(error["loc"], error["msg"] + (f": {error['input']} needs quotes" if quote else ""))
-
-
-def _problem(location: Sequence[int | str], message: str) -> str:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
-    return f"{key or 'experiments'}: {message.removeprefix('Value error, ')}"
 
 
 def _unique(thing: str, names: Sequence[str]) -> None:

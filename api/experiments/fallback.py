@@ -56,10 +56,12 @@ class Fallback:
         control = experiment.control_variant.target
         is_control = variant.target == control
         breaker = self.breakers[variant.target]
-        ticket = None if is_control else breaker.begin()
+        # A forced request is a tester's: it finds the circuit closed, and what comes of it opens none for the others.
+        trial = assignment.forced and not is_control
+        ticket = None if is_control or trial else breaker.begin()
         verdict, reason = breaker.abandon, "circuit-open"
         try:
-            if ticket is not None:
+            if ticket is not None or trial:
                 half = max(0.0, deadline - asyncio.get_running_loop().time()) / 2
                 try:
                     async with within(half, DeadlineExceeded, f"The variant did not answer within {half:.3g} s."):

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.experiments.buckets import allocate, bucket_of
 from tests.api.fake_model_server import FakeModelServer, answer, serve
 from wire import serving_pb2 as pb
 
@@ -22,6 +23,10 @@ ADMIN = {"X-Admin-Key": ADMIN_KEY}
 
 CONTROL = {"name": "old", "model": "residual", "version": 1, "weight": 50}
 TREATMENT = {"name": "new", "model": "residual", "version": 2, "weight": 50}
+
+_OWNERS = allocate(("old", "new"), (50, 50), "old")
+# Somebody to whom the split of 50 to 50 gives `new`.
+OF_NEW = {"X-Subject-ID": next(name for name in map(str, range(99)) if _OWNERS[bucket_of("trial", name)] == "new")}
 
 WriteExperiment = Callable[..., Path]
 Fault = Callable[[grpc.aio.ServicerContext], Awaitable[None]]
@@ -38,7 +43,7 @@ def write_experiment(tmp_path: Path) -> WriteExperiment:
 
     def run(**members: Any) -> Path:
         path = tmp_path / "experiments.yaml"
-        path.write_text(yaml.safe_dump({"experiments": [experiment(**members)]}))
+        path.write_text(yaml.safe_dump({"forced": "open", "experiments": [experiment(**members)]}))
         return path
 
     return run

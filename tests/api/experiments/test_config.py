@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from api.experiments.config import ExperimentsConfig, ExperimentsError, parse
+from api.config_file.document import ConfigFileError
+from api.experiments.config import ExperimentsConfig, parse
 from tests.api.experiments.conftest import CONTROL, TREATMENT, experiment
 from wire.target import Target
 
@@ -109,7 +110,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("change", "problem"), WRONG, ids=[problem for _, problem in WRONG])
 def test_a_wrong_value_is_named_by_file_key_and_reason(change: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(yaml.safe_dump({"experiments": [experiment(**change)]}))
     assert str(refused.value).startswith(f"experiments.yaml: {problem}")
     assert "\n" not in str(refused.value)
@@ -128,18 +129,18 @@ def test_a_wrong_value_is_named_by_file_key_and_reason(change: dict[str, Any], p
     ],
 )
 def test_a_wrong_file(content: str, problem: str) -> None:
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(content)
     assert str(refused.value).startswith(f"experiments.yaml: {problem}")
 
 
 def test_bytes_that_are_no_text() -> None:
-    with pytest.raises(ExperimentsError, match="not YAML"):
+    with pytest.raises(ConfigFileError, match="not YAML"):
         parse(b"\xff\xfe\xfa", PATH, ["residual"])
 
 
 def test_all_problems_at_once() -> None:
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(yaml.safe_dump({"experiments": [experiment(start="soon", salt="", colour="red")]}))
     assert [line.split(": ")[1] for line in str(refused.value).splitlines()] == [
         "experiments[0].salt",
@@ -151,7 +152,7 @@ def test_all_problems_at_once() -> None:
 @pytest.mark.parametrize("end", [None, "2021-01-01T00:00:01Z"])
 def test_two_experiments_at_once(end: str | None) -> None:
     both = [experiment(name="one", end=end), experiment(name="two", start="2021-01-01T00:00:00Z")]
-    with pytest.raises(ExperimentsError, match="'one' and 'two' run at the same time"):
+    with pytest.raises(ConfigFileError, match="'one' and 'two' run at the same time"):
         load(yaml.safe_dump({"experiments": both}))
     both[0]["end"] = both[1]["start"]
     assert len(load(yaml.safe_dump({"experiments": both})).experiments) == 2
@@ -159,7 +160,7 @@ def test_two_experiments_at_once(end: str | None) -> None:
 
 def test_two_experiments_of_one_name() -> None:
     twice = [experiment(end="2021-01-01T00:00:00Z"), experiment(start="2021-01-01T00:00:00Z")]
-    with pytest.raises(ExperimentsError, match="experiment 'trial' is there twice"):
+    with pytest.raises(ConfigFileError, match="experiment 'trial' is there twice"):
         load(yaml.safe_dump({"experiments": twice}))
 
 
@@ -207,7 +208,7 @@ def with_variant(text: str) -> str:
     ],
 )
 def test_what_would_be_read_as_something_else_is_refused_with_its_place(text: str, problem: str) -> None:
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(with_variant(text))
     column = 6 + len(text) - len(text.rpartition(": ")[2])
     assert str(refused.value).startswith(f"experiments.yaml: not YAML: {problem}")
@@ -217,7 +218,7 @@ def test_what_would_be_read_as_something_else_is_refused_with_its_place(text: st
 @pytest.mark.parametrize("name", ["1", "1.5", "2020-01-01", "true"])
 def test_names_that_are_numbers_need_quotes(name: str) -> None:
     rest = "model: residual, version: 2, weight: 1"
-    with pytest.raises(ExperimentsError, match="needs quotes"):
+    with pytest.raises(ConfigFileError, match="needs quotes"):
         load(with_variant(f"name: {name}, {rest}"))
     assert load(with_variant(f"name: '{name}', {rest}")).experiments[0].variants[1].name == name
     assert load(with_variant(f"name: 'on', {rest}")).experiments[0].variants[1].name == "on"
@@ -226,7 +227,7 @@ def test_names_that_are_numbers_need_quotes(name: str) -> None:
 @pytest.mark.parametrize("weight", ["1.0e+308", "1.7e+308", "9" * 400, "9" * 5000, ".inf", "1.0e+400"])
 def test_weights_that_overflow_are_refused(weight: str) -> None:
     whole = with_variant(f"name: b, model: residual, version: 2, weight: {weight}")
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(whole.replace("weight: 1}", f"weight: {weight}}}"))
     assert len(str(refused.value)) < 500
     assert "less than one part" not in str(refused.value)
@@ -237,14 +238,14 @@ def test_weights_that_overflow_are_refused(weight: str) -> None:
     ["!!int ''", "!!bool x", "!!timestamp x", "!!float ''", "[" * 5000, "&a [*a]", "? [a]\n: b", "a: &b {<<: *b}"],
 )
 def test_odd_yaml_is_refused_in_a_line(content: str) -> None:
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(content)
     assert "\n" not in str(refused.value)
 
 
 def test_only_ten_problems_are_named() -> None:
     wrong = [experiment(name=f"e{number}", colour="red") for number in range(40)]
-    with pytest.raises(ExperimentsError) as refused:
+    with pytest.raises(ConfigFileError) as refused:
         load(yaml.safe_dump({"experiments": wrong}))
     assert len(str(refused.value).splitlines()) == 11
     assert str(refused.value).endswith("... and 30 more")

@@ -28,7 +28,7 @@ def test_its_ends() -> None:
 
 
 def scores(classes: list[str], probabilities: np.ndarray) -> Scores:
-    return Scores(1, tuple(classes), probabilities, probabilities.argmax(axis=1), 0.0)
+    return Scores(1, tuple(classes), probabilities, probabilities.argmax(axis=1), None, 0.0)
 
 
 def test_classes_in_another_order_are_the_same_answer() -> None:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from PIL import Image
 
-from api.experiments.assignment import assign
+from api.experiments.assignment import Assignment
 from api.experiments.breaker import Breakers
 from api.experiments.config import parse
 from api.experiments.fallback import Fallback
@@ -17,6 +17,7 @@ from tests.api.experiments.conftest import (
     ADMIN,
     ADMIN_KEY,
     CONTROL,
+    OF_NEW,
     TREATMENT,
     Fault,
     Versions,
@@ -28,7 +29,6 @@ from tests.api.experiments.conftest import (
 )
 from wire.target import Target
 
-NEW = {"X-Variant": "new"}
 LABELS = {"experiment": "trial", "variant": "new"}
 NEVER_OPEN = {"breaker_failures": 1000}
 
@@ -55,21 +55,21 @@ async def test_what_a_real_model_server_does_not_have(
     path = write_experiment(variants=[CONTROL, missing])
     settings = {"model_server": model_server.address, "models": ["residual", "ghost"], "experiments": path}
     async with open_gateway(**settings, **NEVER_OPEN) as client:
-        body = (await ask(client, headers=NEW)).json()
+        body = (await ask(client, headers=OF_NEW)).json()
         assert (body["experiment"], body["variant"], body["fallback"]) == ("trial", "new", True)
         assert body["model"] == {"name": "residual", "version": 1, "label": None}
         assert body["faces"][0]["emotion"] == "disgust"
 
         # Whether there is a face in it changes nothing.
         blank = {"file": encode(Image.new("L", (48, 48)))}
-        body = (await client.post("/predict", files=blank, headers=NEW)).json()
+        body = (await client.post("/predict", files=blank, headers=OF_NEW)).json()
         assert (body["faces"], body["fallback"]) == ([], True)
 
         files = [("files", blank["file"])]
-        body = (await client.post("/predict/batch?crop=none", files=files, headers=NEW)).json()
+        body = (await client.post("/predict/batch?crop=none", files=files, headers=OF_NEW)).json()
         assert (body["variant"], body["fallback"], body["model"]["version"]) == ("new", True, 1)
         assert await metric(client, "emotion_experiment_fallbacks_total", reason=reason, **LABELS) == 3
-        assert await metric(client, "emotion_experiment_requests_total", forced="true", **LABELS) == 3
+        assert await metric(client, "emotion_experiment_requests_total", forced="false", **LABELS) == 3
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_a_variant_that_fails(
     # A call may take as long as the whole request: the variant must leave the control its half.
     settings = {"model_timeout_s": 4, "request_timeout_s": 4}
     async with open_gateway(model_server=versions.address, experiments=write_experiment(), **settings) as client:
-        response = await ask(client, headers=NEW)
+        response = await ask(client, headers=OF_NEW)
         assert response.status_code == 200, response.text
         assert (response.json()["fallback"], response.json()["model"]["version"]) == (True, 1)
         assert await metric(client, "emotion_experiment_fallbacks_total", reason=reason, **LABELS) == 1
@@ -107,7 +107,7 @@ async def test_a_variant_whose_queue_is_full(
     versions.faults[2] = fails_with(code)
     settings = {"experiments": write_experiment(), "breaker_failures": 1, "admin_key": ADMIN_KEY}
     async with open_gateway(model_server=versions.address, breaker_open_s=3600, **settings) as client:
-        response = await ask(client, headers=NEW)
+        response = await ask(client, headers=OF_NEW)
         assert response.status_code == 200, response.text
         assert (response.json()["fallback"], response.json()["model"]["version"]) == (True, 1)
         reason = "model-server-unavailable"
@@ -123,7 +123,7 @@ async def test_a_model_server_that_is_down_is_nobodys_fault(
     versions.faults = {1: fails_with(code), 2: fails_with(code)}
     settings = {"experiments": write_experiment(), "breaker_failures": 1, "admin_key": ADMIN_KEY}
     async with open_gateway(model_server=versions.address, **settings) as client:
-        response = await ask(client, headers=NEW)
+        response = await ask(client, headers=OF_NEW)
         assert response.status_code == 503
         assert response.json()["type"].endswith(":model-server-unavailable")
         assert "emotion_experiment_fallbacks_total{" not in (await client.get("/metrics")).text
@@ -147,7 +147,9 @@ async def test_too_little_time_is_not_the_variants_fault(
         return "answer"
 
     deadline = asyncio.get_running_loop().time() + seconds
-    answer, target, fell_back = await fallback.answer(assign(trial, None, "new"), score, deadline)
+    answer, target, fell_back = await fallback.answer(
+        Assignment(trial, trial.variants[1], forced=False, subject=None), score, deadline
+    )
     assert (answer, target.version, fell_back) == ("answer", 1, True)
     assert breakers[Target("residual", 2)].state == state
 
@@ -175,7 +177,7 @@ async def test_a_failing_variant_is_left_alone_and_tried_again(
     settings = {"experiments": write_experiment(), "breaker_failures": 3, "admin_key": ADMIN_KEY}
     async with open_gateway(model_server=versions.address, breaker_open_s=3600, **settings) as client:
         for _ in range(5):
-            assert (await ask(client, headers=NEW)).json()["fallback"] is True
+            assert (await ask(client, headers=OF_NEW)).json()["fallback"] is True
         assert len(versions.asked(2)) == 3
         fallbacks = "emotion_experiment_fallbacks_total"
         assert await metric(client, fallbacks, reason="bad-model-answer", **LABELS) == 3
@@ -187,12 +189,32 @@ async def test_a_failing_variant_is_left_alone_and_tried_again(
 
     async with open_gateway(model_server=versions.address, breaker_open_s=0.05, **settings) as client:
         for _ in range(3):
-            assert (await ask(client, headers=NEW)).json()["fallback"] is True
+            assert (await ask(client, headers=OF_NEW)).json()["fallback"] is True
         versions.faults.clear()
 
         async def recovered() -> bool:
-            return (await ask(client, headers=NEW)).json()["fallback"] is False
+            return (await ask(client, headers=OF_NEW)).json()["fallback"] is False
 
         await until(recovered)
         [listed] = (await client.get("/experiments", headers=ADMIN)).json()["experiments"]
         assert [variant["circuit"] for variant in listed["variants"]] == ["closed", "closed"]
+
+
+async def test_what_testers_force_opens_no_circuit_for_the_others(
+    open_gateway: Callable, versions: Versions, write_experiment: WriteExperiment, ask: Callable
+) -> None:
+    versions.faults[2] = fails_with(grpc.StatusCode.INTERNAL)
+    settings = {"experiments": write_experiment(), "breaker_failures": 2, "admin_key": ADMIN_KEY}
+    async with open_gateway(model_server=versions.address, breaker_open_s=3600, **settings) as client:
+        for _ in range(5):
+            assert (await ask(client, headers={"X-Variant": "new"})).json()["fallback"] is True
+        [listed] = (await client.get("/experiments", headers=ADMIN)).json()["experiments"]
+        assert [variant["circuit"] for variant in listed["variants"]] == ["closed", "closed"]
+        # Nor does a success close one, or find one closed to it.
+        for _ in range(2):
+            await ask(client, headers=OF_NEW)
+        del versions.faults[2]
+        assert (await ask(client, headers={"X-Variant": "new"})).json()["fallback"] is False
+        [listed] = (await client.get("/experiments", headers=ADMIN)).json()["experiments"]
+        assert [variant["circuit"] for variant in listed["variants"]] == ["closed", "open"]
+        assert (await ask(client, headers=OF_NEW)).json()["fallback"] is True

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from api.app import create_app
-from api.experiments.config import ExperimentsError
+from api.config_file.document import ConfigFileError
 from api.settings import Settings
 from tests.api.experiments.conftest import ADMIN, ADMIN_KEY, WriteExperiment, experiment, metric, until
 
@@ -135,7 +135,7 @@ async def test_a_bug_does_not_end_the_watch(
 
 def test_an_invalid_file_is_refused_at_start_up(write_experiment: WriteExperiment) -> None:
     path = write_experiment(start="soon", colour="red")
-    with pytest.raises(ExperimentsError, match="colour"):
+    with pytest.raises(ConfigFileError, match="colour"):
         create_app(Settings(experiments=path))
     environment = os.environ | {"EMOTION_EXPERIMENTS": str(path), "EMOTION_PORT": "0"}
     done = subprocess.run(

@@ -215,7 +215,7 @@ async def test_shadows_give_way_to_images_that_wait(
 
 
 async def test_the_pool_knows_what_waits() -> None:
-    pool = CpuPool(workers=1, queue=2)
+    pool = CpuPool(workers=1, queue_s=1)
     go_on = threading.Event()
     try:
         work = asyncio.create_task(pool.map(lambda _: go_on.wait(20), range(3)))
