@@ -26,9 +26,18 @@ class SchemaError(Exception):
     """The database has tables that this code does not know."""
 
 
-def open_engine(url: URL) -> AsyncEngine:
-    """For the event loop. It connects when it is first used; dispose of it at the end."""
-    engine = create_async_engine(url, **_options(url))
+def open_engine(
+    url: URL, *, statement_timeout_s: int = _STATEMENT_TIMEOUT_S, connections: int | None = None
+) -> AsyncEngine:
+    """For the event loop. It connects when it is first used; dispose of it at the end.
+
+    Args:
+        statement_timeout_s: after which PostgreSQL gives a statement up.
+        connections: at most; SQLAlchemy's default when None.
+    """
+    pool = {} if connections is None else {"pool_size": connections, "max_overflow": 0}
+    # What fails is logged with its statement; its parameters are people's.
+    engine = create_async_engine(url, hide_parameters=True, **_options(url, statement_timeout_s), **pool)
     _prepare(engine.sync_engine)
     return engine
 
@@ -36,15 +45,15 @@ def open_engine(url: URL) -> AsyncEngine:
 def open_sync_engine(url: URL) -> Engine:
     """The same database for a thread of its own."""
     drivername = "sqlite" if url.get_backend_name() == "sqlite" else url.drivername
-    engine = create_engine(url.set(drivername=drivername), **_options(url))
+    engine = create_engine(url.set(drivername=drivername), hide_parameters=True, **_options(url))
     _prepare(engine)
     return engine
 
 
-def _options(url: URL) -> dict[str, Any]:
+def _options(url: URL, statement_timeout_s: int = _STATEMENT_TIMEOUT_S) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": _LOCK_WAIT_S}}
-    milliseconds = 1000 * _STATEMENT_TIMEOUT_S
+    milliseconds = 1000 * statement_timeout_s
     return {
         "pool_pre_ping": True,
         "pool_timeout": _CONNECT_TIMEOUT_S,

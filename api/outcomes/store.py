@@ -154,6 +154,21 @@ class OutcomeStore:
             if deleted.rowcount < _PRUNED_AT_ONCE:
                 return total
 
+    async def erase(self, subject: str) -> int:
+        """Delete a subject's predictions with all that belongs to them; returns how many they were.
+
+        Args:
+            subject: its hash, as it is stored.
+        """
+        async with self.readers.connect() as connection:
+            ids = list(await connection.scalars(select(predictions.c.id).where(predictions.c.subject == subject)))
+        total = 0
+        for start in range(0, len(ids), _PRUNED_AT_ONCE):
+            async with self.engine.begin() as connection:
+                some = ids[start : start + _PRUNED_AT_ONCE]
+                total += (await connection.execute(delete(predictions).where(predictions.c.id.in_(some)))).rowcount
+        return total
+
     async def split(self, experiment: str, present: str | None = None) -> Split:
         """The split of that id, or else the one that was in use last: what was first seen, or last used, latest.
 

@@ -80,7 +80,7 @@ class OutcomeWriter:
             self.metrics.outcomes_lost.labels("overflow").inc()
             return
         self._rows += rows
-        self._buffer[prediction.id] = replace(prediction, subject=self._hash(prediction.subject))
+        self._buffer[prediction.id] = replace(prediction, subject=prediction.subject and self.hash(prediction.subject))
         self._counts.buffer(prediction)
         self.metrics.outcomes_buffered.set(len(self._buffer))
         if self._rows >= _BATCH_ROWS:
@@ -100,6 +100,19 @@ class OutcomeWriter:
         database can say what it has.
         """
         await self._until(lambda: prediction_id not in self._buffer and (self._migrated or self._failures > 0))
+
+    def hash(self, subject: str) -> str:
+        """What is stored in a subject's place: HMAC-SHA256 (RFC 2104), hex. Only who has the key can try out names."""
+        return hmac.digest(self._key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
+
+    async def subject_written(self, hashed: str) -> None:
+        """Wait until the tables are there, and no prediction of this subject is in the buffer.
+
+        Raises OutcomesUnavailable when the database fails.
+        """
+        await self._until(
+            lambda: self._migrated and all(prediction.subject != hashed for prediction in self._buffer.values())
+        )
 
     @property
     def unwritten(self) -> bool:
@@ -130,11 +143,6 @@ class OutcomeWriter:
             self.metrics.outcomes_lost.labels("shutdown").inc(len(self._buffer))
         self._buffer.clear()
         self.metrics.outcomes_buffered.set(0)
-
-    def _hash(self, subject: str | None) -> str | None:
-        if subject is None:
-            return None
-        return hmac.digest(self._key, subject.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
 
     async def _until(self, done: Callable[[], bool]) -> None:
         while not done():

@@ -17,7 +17,7 @@ from api.outcomes import retention
 from api.outcomes.database import SchemaError, open_engine
 from api.outcomes.migrate import UPGRADE, require_newest
 from api.outcomes.store import DATABASE_ERRORS, OutcomeStore
-from api.reports.report import build_report
+from api.reports.report import read_report
 from api.reports.schema import IntervalOut, Report
 from api.settings import Settings, WrongSettingsError, read_settings
 
@@ -41,7 +41,7 @@ def report(
     power: Annotated[float, typer.Option(min=0.5, max=0.99, help="Chance to find it.")] = 0.8,
 ) -> None:
     """Which variant is better, and what to do. The exit status is 3 when the split is broken."""
-    found = _run(lambda store, _: build_report(store, name, effect=effect, power=power))
+    found = _run(lambda store, _: read_report(store, name, effect=effect, power=power))
     if as_json:
         print(found.model_dump_json(indent=2))
     else:

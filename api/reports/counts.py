@@ -4,7 +4,8 @@ docs/experiments.md says which request counts where, and why.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, false, func, select
@@ -19,6 +20,10 @@ QUANTILES = (0.5, 0.95, 0.99)
 # Whom or what the split assigns: a subject, or a request that names none.
 _UNIT = func.coalesce(predictions.c.subject, predictions.c.id)
 _VARIANT = predictions.c.variant
+_ID = predictions.c.id
+# Of the milliseconds that an id begins with, hexadecimal; and how many pieces of time are counted apart.
+_TIME_DIGITS = 12
+_MAX_PIECES = 800
 _WITH_FACES = predictions.join(faces)
 _WITH_FEEDBACK = _WITH_FACES.join(feedback)
 
@@ -46,6 +51,8 @@ class Tally:
     latency_ms: dict[float, float] = field(default_factory=dict)
     # Of faces with feedback, in clusters by unit. None without any.
     accuracy: Proportion | None = None
+    # The same of the predictions until then, by time.
+    history: dict[datetime, Proportion] = field(default_factory=dict)
     # Faces by (true, predicted) emotion, where the feedback names the true one.
     confusion: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -94,6 +101,10 @@ async def _read(connection: AsyncConnection, split: Split) -> Tallies:
         one.confusion[truth, guess] = count
     for one, row in await each(_clusters(own)):
         one.accuracy = Proportion(*map(int, row))
+    for one, (moment, *row) in await each(await _cumulative(connection, own)):
+        last = next(reversed(one.history.values()), None)
+        sums = astuple(last) if last else (0,) * 6
+        one.history[_moment(moment)] = Proportion(*(before + int(more) for before, more in zip(sums, row, strict=True)))
     newest = select(predictions.c.classes).where(own, predictions.c.faces > 0).order_by(predictions.c.created_at.desc())
     classes = tuple(await connection.scalar(newest.limit(1)) or ())
     others = select(func.count()).where(of_all_splits, predictions.c.split != split.id)
@@ -142,3 +153,54 @@ def _clusters(where: ColumnElement[bool]) -> Select[Any]:
     n, s = units.c.n, units.c.s
     sums = (func.sum(n), func.sum(s), func.count(), func.sum(n * n), func.sum(s * s), func.sum(n * s))
     return select(units.c.variant, *sums).group_by(units.c.variant)
+
+
+async def _cumulative(connection: AsyncConnection, where: ColumnElement[bool]) -> Select[Any]:
+    """What each piece of time adds to the columns of _clusters(); the second column is where it ends, as in ids."""
+    # Ids begin with their time, so that a piece is a number of their digits, 16 times as long with each fewer.
+    first, last = (await connection.execute(select(func.min(_ID), func.max(_ID)).where(where))).one()
+    pieces = int(last[:_TIME_DIGITS], 16) - int(first[:_TIME_DIGITS], 16) if first else 0
+    digits = _TIME_DIGITS
+    while pieces > _MAX_PIECES:
+        digits, pieces = digits - 1, pieces // 16
+    piece = func.substr(_ID, 1, digits).label("piece")
+    size, right = func.count().label("n"), func.sum(case((feedback.c.correct, 1), else_=0)).label("s")
+    unit = _UNIT.label("unit")
+    by_piece = (
+        select(_VARIANT, unit, piece, size, right)
+        .select_from(_WITH_FEEDBACK)
+        .where(where)
+        .group_by(_VARIANT, unit, piece)
+        .subquery()
+    )
+    # Of each unit: all until this piece, which squares need.
+    columns = (
+        by_piece.c.variant,
+        by_piece.c.piece,
+        by_piece.c.n,
+        by_piece.c.s,
+        *(
+            func.sum(by_piece.c[name])
+            .over(partition_by=(by_piece.c.variant, by_piece.c.unit), order_by=by_piece.c.piece)
+            .label(f"all_{name}")
+            for name in ("n", "s")
+        ),
+    )
+    units = select(*columns).subquery()
+    n, s, all_n, all_s = units.c.n, units.c.s, units.c.all_n, units.c.all_s
+    sums = (
+        func.sum(n),
+        func.sum(s),
+        func.sum(case((all_n == n, 1), else_=0)),
+        func.sum(all_n * all_n - (all_n - n) * (all_n - n)),
+        func.sum(all_s * all_s - (all_s - s) * (all_s - s)),
+        func.sum(all_n * all_s - (all_n - n) * (all_s - s)),
+    )
+    by = (units.c.variant, units.c.piece)
+    return select(*by, *sums).group_by(*by).order_by(*by)
+
+
+def _moment(piece: str) -> datetime:
+    """When a piece of time ends, of the digits that all its ids begin with."""
+    milliseconds = (int(piece, 16) + 1) << 4 * (_TIME_DIGITS - len(piece))
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

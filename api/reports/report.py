@@ -1,13 +1,13 @@
 """Puts an experiment's report together and says in one sentence what to do."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from api.outcomes.store import OutcomeStore, Split
 from api.reports import always_valid, proportions
 from api.reports.advice import decide
-from api.reports.counts import QUANTILES, Tally, tally
+from api.reports.counts import QUANTILES, Tallies, Tally, tally
 from api.reports.proportions import Proportion
 from api.reports.schema import (
     Accuracy,
@@ -17,12 +17,16 @@ from api.reports.schema import (
     IntervalOut,
     Latency,
     Needed,
+    Point,
     Report,
     VariantReport,
 )
 from api.reports.split_check import check_split
 
 ALPHA = 0.05
+
+MAX_POINTS = 200
+"""Of a history."""
 
 NOTES = [
     "Accuracy counts faces with feedback. Those of one subject (without one: of one request) are correlated: all "
@@ -41,14 +45,13 @@ NOTES = [
 ]
 
 
-async def build_report(
+async def read_report(
     store: OutcomeStore, name: str, *, effect: float, power: float, present: str | None = None
 ) -> Report:
-    """The report of one experiment.
+    """The report of one experiment, as the database is now.
 
     Args:
-        effect: Difference of accuracy worth finding, in (0, 0.5].
-        power: Chance to find it, in (0, 1).
+        effect, power: As of build_report().
         present: Id of the split that it is about; the one used last when it is None or unknown.
 
     Raises:
@@ -56,21 +59,32 @@ async def build_report(
         DATABASE_ERRORS: One of them, when the database cannot be read.
     """
     split = await store.split(name, present)
-    tallies = await tally(store.readers, split)
+    return build_report(split, await tally(store.readers, split), effect=effect, power=power)
+
+
+def build_report(split: Split, tallies: Tallies, *, effect: float, power: float, age_s: float = 0.0) -> Report:
+    """What counts say.
+
+    Args:
+        effect: Difference of accuracy worth finding, in (0, 0.5].
+        power: Chance to find it, in (0, 1).
+        age_s: Seconds since they were read.
+    """
     others = [variant for variant in tallies.variants if variant != split.control]
     variants = {variant: tallies.variants[variant] for variant in (split.control, *others)}
     alpha_each = ALPHA / max(1, len(others))
     control = variants[split.control].accuracy
     comparisons = [
-        _compare(variant, accuracy, control, alpha_each, effect, power)
+        _compare(variant, accuracy, control, alpha_each, effect, power, _history(variants, variant, split, alpha_each))
         for variant in others
         if control is not None and (accuracy := variants[variant].accuracy) is not None
     ]
     check = check_split(split, variants, tallies.elsewhere)
     verdict, advice = decide(split.control, variants, check, comparisons, effect)
     return Report(
-        experiment=name,
-        generated_at=datetime.now(UTC),
+        experiment=split.experiment,
+        generated_at=datetime.now(UTC) - timedelta(seconds=age_s),
+        age_s=age_s,
         verdict=verdict,
         advice=advice,
         alpha=ALPHA,
@@ -139,15 +153,17 @@ def macro_f1(counts: Sequence[Sequence[int]]) -> float | None:
 
 
 def _compare(
-    name: str, one: Proportion, control: Proportion, alpha_each: float, effect: float, power: float
+    name: str,
+    one: Proportion,
+    control: Proportion,
+    alpha_each: float,
+    effect: float,
+    power: float,
+    history: list[Point],
 ) -> Comparison:
     sides = (one.rate, one.effective, control.rate, control.effective)
     difference = one.rate - control.rate
-    always_p, always = None, None
-    if min(one.effective, control.effective) >= always_valid.LEAST_EFFECTIVE:
-        variance = always_valid.variance_of_difference(one, control)
-        always_p = always_valid.msprt_p(difference, variance)
-        always = IntervalOut(**always_valid.confidence_sequence(difference, variance, alpha_each)._asdict())
+    always, always_p = _at_every_look(one, control, alpha_each)
     return Comparison(
         variant=name,
         difference=difference,
@@ -157,7 +173,39 @@ def _compare(
         always_valid_p=always_p,
         significant=always_p is not None and always_p < alpha_each,
         needed=_needed(one, control, alpha_each, effect, power),
+        history=history,
     )
+
+
+def _at_every_look(one: Proportion, control: Proportion, alpha_each: float) -> tuple[IntervalOut | None, float | None]:
+    """The always-valid interval of the difference and its p-value; None where there are too few faces."""
+    if min(one.effective, control.effective) < always_valid.LEAST_EFFECTIVE:
+        return None, None
+    difference = one.rate - control.rate
+    variance = always_valid.variance_of_difference(one, control)
+    interval = always_valid.confidence_sequence(difference, variance, alpha_each)
+    return IntervalOut(**interval._asdict()), always_valid.msprt_p(difference, variance)
+
+
+def _history(variants: Mapping[str, Tally], name: str, split: Split, alpha_each: float) -> list[Point]:
+    """How the comparison stood, from the first face of both sides on; the last point is where it stands now."""
+    sides = (variants[name].history, variants[split.control].history)
+    moments = sorted({*sides[0], *sides[1]})
+    stands: list[tuple[datetime, Proportion, Proportion]] = []
+    one = control = None
+    for moment in moments:
+        one, control = sides[0].get(moment, one), sides[1].get(moment, control)
+        if one is not None and control is not None:
+            stands.append((moment, one, control))
+    # Every so manieth, counted from the end.
+    every = max(1, ceil(len(stands) / MAX_POINTS))
+    return [_point(*stand, alpha_each) for stand in stands[::-every][::-1]]
+
+
+def _point(moment: datetime, one: Proportion, control: Proportion, alpha_each: float) -> Point:
+    interval, p_value = _at_every_look(one, control, alpha_each)
+    difference, faces = one.rate - control.rate, one.n + control.n
+    return Point(time=moment, faces=faces, difference=difference, interval=interval, p_value=p_value)
 
 
 def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: float, power: float) -> Needed:

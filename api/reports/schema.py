@@ -77,6 +77,16 @@ class Needed(BaseModel):
     still: int = Field(description="How many the two of them lack.")
 
 
+class Point(BaseModel):
+    """Where a comparison stood at a time."""
+
+    time: datetime = Field(description="Predictions made until then, with the feedback that they have now.")
+    faces: int = Field(description="Those with feedback, of both sides.")
+    difference: Rate
+    interval: IntervalOut | None = Field(description="As always_valid_interval.")
+    p_value: PValue | None = Field(description="As always_valid_p.")
+
+
 class Comparison(BaseModel):
     """A variant against the control. Differences are of accuracy, the variant's less the control's."""
 
@@ -90,6 +100,7 @@ class Comparison(BaseModel):
     always_valid_p: PValue | None = Field(description="Valid at every look. Null below 100 effective faces.")
     significant: bool = Field(description="always_valid_p is below alpha_each: this alone decides.")
     needed: Needed
+    history: list[Point] = Field(description="How it came about: at most 200 points, the last one as above.")
 
 
 class SplitCheck(BaseModel):
@@ -112,7 +123,8 @@ class SplitCheck(BaseModel):
 
 class Report(BaseModel):
     experiment: str
-    generated_at: datetime
+    generated_at: datetime = Field(description="When its counts were read.")
+    age_s: float = Field(description="How long ago that was; at most 300 s. `fresh=true` counts anew.")
     verdict: Verdict
     advice: str
     alpha: float = Field(

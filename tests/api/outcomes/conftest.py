@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from api.app import create_app
 from api.experiments.config import Experiment
 from api.observe.metrics import Metrics
 from api.outcomes import tables
@@ -17,6 +19,9 @@ from api.outcomes.lifespan import open_outcomes
 from api.outcomes.records import FaceRecord, PredictionRecord
 from api.outcomes.writer import OutcomeWriter
 from api.settings import Settings
+from tests.api.in_process import in_process
+
+ADMIN_KEY = "a key of the tests"
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
@@ -78,6 +83,21 @@ def open_store(database_url: str, metrics: Metrics) -> OpenOutcomes:
 async def outcomes(open_store: OpenOutcomes) -> AsyncIterator[OutcomeWriter]:
     async with open_store() as opened:
         yield opened
+
+
+@pytest.fixture
+async def gateway(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, OutcomeWriter]]:
+    """A gateway whose model server nobody asks, and its outcomes."""
+    settings = Settings(
+        database_url=database_url,
+        admin_key=ADMIN_KEY,
+        subject_secret="s" * 16,
+        outcome_flush_s=60,
+        model_server="127.0.0.1:9",
+    )
+    app = create_app(settings)
+    async with in_process(app, headers={"X-Admin-Key": ADMIN_KEY}) as (client, state):
+        yield client, state["outcomes"]
 
 
 @pytest.fixture

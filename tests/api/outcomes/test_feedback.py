@@ -1,11 +1,10 @@
 """POST /feedback, from the HTTP request to the database and back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from api.app import create_app
@@ -13,26 +12,10 @@ from api.outcomes import tables
 from api.outcomes.feedback import take_feedback
 from api.outcomes.ids import new_id
 from api.outcomes.retention import prune
-from api.outcomes.writer import OutcomeWriter
 from api.settings import Settings
 from tests.api.in_process import in_process
 
 KEY = "a key of the tests"
-
-
-@pytest.fixture
-async def gateway(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, OutcomeWriter]]:
-    """A gateway whose model server nobody asks, and its outcomes."""
-    settings = Settings(
-        database_url=database_url,
-        admin_key=KEY,
-        subject_secret="s" * 16,
-        outcome_flush_s=60,
-        model_server="127.0.0.1:9",
-    )
-    app = create_app(settings)
-    async with in_process(app, headers={"X-Admin-Key": KEY}) as (client, state):
-        yield client, state["outcomes"]
 
 
 async def test_feedback_on_a_prediction_that_is_not_yet_written(gateway: Any, make: Callable, rows: Callable) -> None:
@@ -192,23 +175,23 @@ async def test_a_dead_database_is_a_503(make: Callable, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "place"),
+    ("body", "place"),
     [
-        (b'{"a"', 422, "character 5"),
-        (b"", 422, "body"),
-        (b'{"prediction_id": "x",}', 422, "character"),
-        (b'{"prediction_id": "\xff"}', 400, "position 19"),
-        (b"[" * 50_000, 400, "recursion"),
-        (b'{"face": ' + b"1" * 5000 + b"}", 400, "4300 digits"),
-        (b'{"\\ud800": 1}', 422, "unicode"),
-        (b"{" + b",".join(b'"%d":1' % number for number in range(5000)) + b"}", 422, "more"),
+        (b'{"a"', "line 1 column 4"),
+        (b"", "body"),
+        (b'{"prediction_id": "x",}', "line 1 column 23"),
+        (b'{"prediction_id": "\xff"}', "line 1 column 20"),
+        (b"[" * 50_000, "recursion limit"),
+        (b'{"face": ' + b"1" * 5000 + b"}", "number out of range"),
+        (b'{"\\ud800": 1}', "line 1 column 9"),
+        (b"{" + b",".join(b'"%d":1' % number for number in range(5000)) + b"}", "more"),
     ],
 )
-async def test_a_body_that_cannot_be_read_is_told_where(gateway: Any, body: bytes, status: int, place: str) -> None:
+async def test_a_body_that_cannot_be_read_is_told_where(gateway: Any, body: bytes, place: str) -> None:
     client, _ = gateway
     headers = {"content-type": "application/json"}
     response = await client.post("/feedback", content=body, headers=headers)
-    assert response.status_code == status, response.text
+    assert response.status_code == 422, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert place in response.json()["detail"]
     assert len(response.content) < 3000

@@ -1,24 +1,27 @@
 """Reports on both kinds of database: what counts where, and what is advised."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from api.errors import UnknownExperiment
 from api.outcomes.feedback import take_feedback
 from api.outcomes.store import Split
+from api.outcomes.tables import predictions
 from api.outcomes.writer import OutcomeWriter
-from api.reports import proportions
-from api.reports.report import build_report, macro_f1
+from api.reports import behind, proportions
+from api.reports.report import macro_f1, read_report
 from api.reports.schema import Report
 
 
 async def report(
     outcomes: OutcomeWriter, name: str = "race", effect: float = 0.02, present: str | None = None
 ) -> Report:
-    return await build_report(outcomes.store, name, effect=effect, power=0.8, present=present)
+    return await read_report(outcomes.store, name, effect=effect, power=0.8, present=present)
 
 
 async def split(outcomes: OutcomeWriter, split_id: str = "present", **weights: float) -> None:
@@ -313,7 +316,7 @@ async def test_over_http(client: Any, fill: Callable) -> None:
     await fill(client.outcomes, "a", 800, 480, split=client.split)
     await fill(client.outcomes, "b", 800, 640, split=client.split)
 
-    response = await client.get("/experiments/race/report?effect=0.03&power=0.9")
+    response = await client.get("/experiments/race/report?effect=0.03&power=0.9&fresh=true")
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert (body["verdict"], body["effect"], body["power"]) == ("variant better", 0.03, 0.9)
@@ -327,3 +330,86 @@ async def test_over_http(client: Any, fill: Callable) -> None:
         assert wrong.status_code == 422
         assert wrong.json()["errors"][0]["field"] == field
     assert (await client.get("/experiments/race/report", headers={"X-Admin-Key": "no"})).status_code == 401
+
+
+async def test_the_history_ends_where_the_comparison_stands(outcomes: OutcomeWriter, make: Callable) -> None:
+    await split(outcomes, a=5000, b=5000)
+    begin = datetime.now(UTC) - timedelta(days=60)
+    batch, words = [], []
+    for number in range(900):
+        # Some subjects come back on other days, some give no feedback.
+        variant, subject = "ab"[number % 2], f"{number % 2}-{number % 130}"
+        one = make("happy", variant=variant, subject=subject, created_at=begin + timedelta(hours=number))
+        batch.append(one)
+        if number % 3:
+            words.append((one.id, number % (4 if variant == "a" else 6) != 1))
+    await outcomes.store.add(batch)
+    for identity, correct in words:
+        await take_feedback(outcomes, identity, 0, emotion=None, correct=correct)
+    [comparison] = (await report(outcomes)).comparisons
+    history = comparison.history
+    assert 50 < len(history) <= 200
+    last = history[-1]
+    assert last.faces == len(words)
+    assert (last.difference, last.interval, last.p_value) == (
+        comparison.difference,
+        comparison.always_valid_interval,
+        comparison.always_valid_p,
+    )
+    assert [point.time for point in history] == sorted(point.time for point in history)
+    assert [point.faces for point in history] == sorted(point.faces for point in history)
+    assert history[0].interval is None
+    # What a report at that time would have said, of the predictions until then.
+    middle = history[len(history) // 2]
+    await outcomes.store.engine.dispose()
+    async with outcomes.store.engine.begin() as connection:
+        await connection.execute(delete(predictions).where(predictions.c.created_at >= middle.time))
+    [then] = (await report(outcomes)).comparisons
+    assert (then.difference, then.always_valid_interval, then.always_valid_p) == (
+        middle.difference,
+        middle.interval,
+        middle.p_value,
+    )
+
+
+async def test_counts_are_kept_for_a_while_that_grows_with_their_cost(
+    client: Any, fill: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(client.outcomes, "a", 10, 5, split=client.split)
+    first = (await client.get("/experiments/race/report")).json()
+    assert first["age_s"] < 5
+    await fill(client.outcomes, "a", 10, 5, split=client.split)
+    # As if counting had taken ten seconds.
+    monkeypatch.setattr(behind, "_COUNTINGS", 1e9)
+    kept = (await client.get("/experiments/race/report")).json()
+    assert kept["variants"][0]["requests"] == first["variants"][0]["requests"] == 10
+    made = [datetime.fromisoformat(one["generated_at"]) for one in (first, kept)]
+    assert abs(made[0] - made[1]) < timedelta(seconds=0.1)
+    fresh = (await client.get("/experiments/race/report?fresh=true")).json()
+    assert fresh["variants"][0]["requests"] == 20
+    monkeypatch.setattr(behind, "OLDEST_S", 0)
+    assert (await client.get("/experiments/race/report")).json()["age_s"] < kept["age_s"] + 5
+
+
+async def test_who_asks_while_it_counts_waits_for_the_same_and_not_for_ever(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, go_on = 0, asyncio.Event()
+    tally = behind.tally
+
+    async def slow(*given: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        await go_on.wait()
+        return await tally(*given)
+
+    monkeypatch.setattr(behind, "tally", slow)
+    monkeypatch.setattr(behind, "_WAIT_S", 0.2)
+    answers = await asyncio.gather(*(client.get("/experiments/race/report?fresh=true") for _ in range(3)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert "being counted" in answers[0].json()["detail"]
+    assert answers[0].headers["retry-after"]
+    go_on.set()
+    monkeypatch.setattr(behind, "_WAIT_S", 20)
+    assert (await client.get("/experiments/race/report")).status_code == 200
+    assert counted == 1
