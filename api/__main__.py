@@ -5,9 +5,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import start_http_server
 
 from api.app import create_app
-from api.experiments.config import ExperimentsError
+from api.config_file.document import ConfigFileError
 from api.observe.logs import configure_logging
 from api.observe.metrics import Metrics, MetricsDirectoryError, require_metrics_directory
 from api.observe.tracing import TracingError, traced
@@ -40,7 +44,7 @@ def _serve(settings: Settings) -> int:
     try:
         drain, metrics = Drain(), Metrics()
         app = create_app(settings, drain=drain, metrics=metrics)
-    except (ExperimentsError, ModelFileError) as error:
+    except (ConfigFileError, ModelFileError) as error:
         print(error, file=sys.stderr)
         return 2
     try:
@@ -56,8 +60,42 @@ def _serve(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     logger.info("listening on http://%s:%d", *listener.getsockname()[:2])
-    GatewayServer(app, drain, settings, metrics).run(sockets=[listener])
+    try:
+        with _metrics_served(settings, metrics):
+            GatewayServer(app, drain, settings, metrics).run(sockets=[listener])
+    except _PortTakenError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
+
+
+class _PortTakenError(Exception):
+    """Of /metrics."""
+
+
+@contextmanager
+def _metrics_served(settings: Settings, metrics: Metrics) -> Iterator[None]:
+    """/metrics on a port of its own, where a setting says so.
+
+    Raises:
+        _PortTakenError: it cannot be had.
+    """
+    if settings.metrics_port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+    except OSError as error:
+        raise _PortTakenError(
+            f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {error.strerror}"
+        ) from error
+    logger.info("metrics on http://%s:%d/metrics", settings.host, server.server_port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from functools import partial
 from operator import attrgetter
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from api.experiments.breaker import Breakers
 from api.experiments.fallback import Fallback
@@ -16,16 +17,33 @@ from api.http.body_limit import BodyLimit
 from api.http.canonical import Canonical, require_plain_query
 from api.http.problems import install_error_handler
 from api.http.request_context import RequestContext
-from api.http.routes import PREFIX, experiments, feedback, health, models, page, predict, reports
+from api.http.routes import (
+    PREFIX,
+    classify,
+    experiments,
+    explain,
+    feedback,
+    health,
+    models,
+    page,
+    predict,
+    reports,
+    stream,
+    subjects,
+)
+from api.http.security_headers import SecurityHeaders
 from api.http.state import State
+from api.keys.callers import Callers
 from api.model.client import open_client
 from api.observe.metrics import Metrics
 from api.observe.tracing import UNTRACED_PATHS
 from api.observe.version import package_version
 from api.outcomes.lifespan import open_outcomes
 from api.predictor import Predictor
+from api.reports.behind import open_counts
 from api.server import Drain
 from api.settings import Settings
+from api.stream.places import Places
 from api.workers import CpuPool
 from faces.align import Aligner
 from faces.detect.choice import Detectors, open_detectors
@@ -35,7 +53,14 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION = """A photo goes in; every face in it comes back with a box and a probability for each emotion.
 
+Frames of a camera go over the WebSocket `/v1/stream` (subprotocol `emotion.v1`; docs/api.md has its messages).
+
 Errors are `application/problem+json` (RFC 9457); their `type` is stable.
+
+What it is not: an emotion here is how people who label photos would call an expression. Nobody's feelings are known
+by it, and it errs, more for some groups of people than for others. Use it for no decision about a person. In the EU the
+AI Act forbids to infer emotions at work and in education, apart from medical and safety reasons (Art. 5(1)(f)), and
+people exposed to it must be told (Art. 50(3)): check the law's text.
 """
 
 
@@ -53,12 +78,14 @@ def create_app(
         metrics: of that server; its own when None.
 
     Raises:
-        ExperimentsError: the settings name an experiments.yaml that is invalid.
+        ConfigFileError: the settings name an experiments.yaml or a file of keys that is invalid.
         ModelFileError: the settings name a detector that cannot be had, or a file that is not the detector's.
     """
     metrics = metrics or Metrics()
     drain = drain or Drain()
     configured = Experiments(settings.experiments, settings.models, metrics)
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+    callers = Callers(admin_key, settings.keys_file, metrics)
     detectors = detectors or open_detectors(
         settings.detector,
         yunet=settings.yunet_model,
@@ -81,11 +108,15 @@ def create_app(
         license_info={"name": "MIT", "identifier": "MIT"},
         contact={"name": "emotion-serving"},
         servers=[{"url": "/", "description": "This gateway."}],
+        # FastAPI's own pages load their scripts from another host.
+        docs_url=None,
+        redoc_url=None,
         lifespan=partial(
             _lifespan,
             settings=settings,
             metrics=metrics,
             drain=drain,
+            callers=callers,
             experiments=configured,
             detectors=detectors,
             finder=finder,
@@ -102,12 +133,16 @@ def create_app(
     )
     install_error_handler(app, metrics)
     plain = [Depends(require_plain_query)]
-    for routes in (predict, experiments, reports, feedback, models):
+    for routes in (predict, explain, experiments, reports, feedback, subjects, models):
         app.include_router(routes.router, prefix=PREFIX, dependencies=plain)
         # What clients of before /v1 ask for.
         app.include_router(routes.router, dependencies=plain, include_in_schema=False)
+    app.include_router(classify.router, dependencies=plain)
+    app.include_router(stream.router, prefix=PREFIX)
     for routes in (health, page):
         app.include_router(routes.router)
+    if settings.metrics_port is None:
+        app.include_router(health.metrics_router)
     # The one added last is the outermost.
     limits = {predict.BATCH_PATH: settings.max_batch_bytes, feedback.PATH: feedback.MAX_BYTES}
     app.add_middleware(
@@ -121,6 +156,24 @@ def create_app(
     )
     metrics.body_bytes_limit.set(settings.body_memory_bytes)
     app.add_middleware(Canonical)
+    app.add_middleware(SecurityHeaders)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            # Those of experiments' subjects are named in a file that may change.
+            allow_headers=["*"],
+            expose_headers=[
+                "X-Request-ID",
+                "X-Prediction-ID",
+                "X-Model",
+                "Retry-After",
+                "RateLimit",
+                "RateLimit-Policy",
+            ],
+            max_age=3600,
+        )
     app.add_middleware(RequestContext, metrics=metrics, drain=drain)
     return app
 
@@ -132,6 +185,7 @@ async def _lifespan(
     settings: Settings,
     metrics: Metrics,
     drain: Drain,
+    callers: Callers,
     experiments: Experiments,
     detectors: Detectors,
     finder: FaceFinder,
@@ -143,6 +197,7 @@ async def _lifespan(
     # The outcomes close last: they take what the last answers record.
     async with (
         open_outcomes(settings, metrics) as outcomes,
+        open_counts(settings) as counts,
         open_client(settings, note_version) as client,
         open_client(settings, note_version) as shadow_client,
     ):
@@ -164,11 +219,12 @@ async def _lifespan(
             )
             predictor = Predictor(settings, metrics, pool, finder, client, fallback, shadows, outcomes)
             watched = experiments.watched(settings.experiments_poll_s, outcomes.register_split)
-            async with watched, shadows.running():
+            async with watched, callers.watched(settings.keys_poll_s), shadows.running():
                 yield State(
                     settings=settings,
                     metrics=metrics,
                     drain=drain,
+                    callers=callers,
                     experiments=experiments,
                     detectors=detectors,
                     fallback=fallback,
@@ -176,4 +232,6 @@ async def _lifespan(
                     client=client,
                     outcomes=outcomes,
                     predictor=predictor,
+                    counts=counts,
+                    places=Places(settings.streams_limit, metrics),
                 )

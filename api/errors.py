@@ -6,13 +6,16 @@
     │   ├── UnreadableImage     400  empty, truncated or corrupt
     │   ├── UnsupportedFormat   415  none of the formats we read
     │   └── TooLarge            413  over the byte or pixel limit
-    ├── UnreadableBody          400  no JSON that can be taken apart
     ├── BadRequest              400  no HTTP
     ├── HeadTimeout             408  the client sent its header fields too slowly
     ├── UriTooLong              414
     ├── HeadTooLarge            431
-    ├── Unauthorized            401  the admin key is missing or wrong
-    ├── AdminDisabled           403  the gateway has no admin key
+    ├── Unauthorized            401  the key is missing, wrong or past its time
+    ├── Forbidden               403  the key may do other things
+    ├── AdminDisabled           403  the gateway has no key that would do
+    ├── Throttled               429  with Retry-After
+    │   ├── RateLimited              more than the key may send
+    │   └── TooManyGuesses           wrong keys from one address
     ├── UploadTimeout           408  the client sent its body too slowly
     ├── NotServed
     │   ├── UnknownModel        404
@@ -20,6 +23,8 @@
     │   ├── UnknownLabel        404
     │   └── UnknownExperiment   404
     ├── UnknownPrediction       404
+    ├── NotExplained            501  the model version has no signature `explain`
+    ├── NotAcceptable           406  the client takes none of what we have
     ├── PredictionExpired       410  past the retention time
     ├── Unavailable             503  with Retry-After
     │   ├── ModelServerUnavailable   unreachable, or refusing work
@@ -127,25 +132,47 @@ class TooLarge(ImageError):
     status, slug, title = 413, "too-large", "Too large"
 
 
-class UnreadableBody(ServiceError):
-    status, slug, title = 400, "unreadable-body", "Unreadable body"
-
-
 class Unauthorized(ServiceError):
     status, slug, title = 401, "unauthorized", "Unauthorized"
 
-    def __init__(self, detail: str, *, header: str) -> None:
-        """
-        Args:
-            header: the name of the one that must carry the key.
-        """
-        super().__init__(detail)
-        self._header = header
+    @property
+    def headers(self) -> dict[str, str]:
+        # RFC 9110 wants a challenge with every 401.
+        return {
+            "WWW-Authenticate": 'Bearer realm="emotion-serving", ApiKey realm="emotion-serving", header="X-API-Key"'
+        }
+
+
+class Forbidden(ServiceError):
+    """Its member `scope` is the one that is missing."""
+
+    status, slug, title = 403, "forbidden", "Forbidden"
+
+
+class Throttled(ServiceError):
+    """The same request is fine a little later."""
+
+    status = 429
+
+    def __init__(
+        self, detail: str, *, retry_after_s: int, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail, **members)
+        self._headers = {**(headers or {}), "Retry-After": str(retry_after_s)}
 
     @property
     def headers(self) -> dict[str, str]:
-        # RFC 9110 wants a challenge with every 401; no registered scheme stands for a key in a header.
-        return {"WWW-Authenticate": f'ApiKey realm="admin", header="{self._header}"'}
+        return self._headers
+
+
+class RateLimited(Throttled):
+    """Its member `limit` is the one passed."""
+
+    slug, title = "rate-limited", "Rate limited"
+
+
+class TooManyGuesses(Throttled):
+    slug, title = "too-many-guesses", "Too many guesses"
 
 
 class AdminDisabled(ServiceError):
@@ -209,6 +236,16 @@ class UnknownExperiment(NotServed):
 
 class UnknownPrediction(ServiceError):
     status, slug, title = 404, "unknown-prediction", "Unknown prediction"
+
+
+class NotAcceptable(ServiceError):
+    """Its member `available` names what there is."""
+
+    status, slug, title = 406, "not-acceptable", "Not acceptable"
+
+
+class NotExplained(ServiceError):
+    status, slug, title = 501, "not-explained", "Not explained"
 
 
 class PredictionExpired(ServiceError):

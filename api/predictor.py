@@ -1,6 +1,6 @@
 """The steps of a prediction: find the faces, ask a model, let the control stand in where a variant fails, take note."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -71,11 +71,17 @@ class Predictor:
         *,
         caller: str,
         return_exceptions: bool,
+        begin: Callable[[], None] | None = None,
+        behind: bool = False,
+        count: bool = True,
     ) -> Prediction:
         """Score the faces of all images in one call, by the target, or by the variant and where it fails the control.
 
         Args:
             caller: whose share of the threads it takes.
+            begin: called in a thread before it decodes an image; what it raises stands for that image.
+            behind: let whatever is not behind go first.
+            count: whether it counts as assigned; then record() is to follow.
             return_exceptions: an image that cannot be read loses only itself; else what is wrong with it is raised.
 
         Raises:
@@ -86,8 +92,8 @@ class Predictor:
         seconds, span = self.settings.request_timeout_s, trace.get_current_span()
         async with within(seconds, DeadlineExceeded, f"No answer within {seconds:g} s.") as deadline:
             costs = [self.finder.seconds(image, options) for image in images]
-            find = partial(self._find, options=options)
-            photos = await self.pool.map(find, images, costs=costs, caller=caller)
+            find = partial(self._find, options=options, begin=begin)
+            photos = await self.pool.map(find, images, costs=costs, caller=caller, behind=behind)
             found = [photo for photo in photos if isinstance(photo, FoundFaces)]
             if len(found) < len(photos) and not return_exceptions:
                 raise next(photo for photo in photos if isinstance(photo, Exception))
@@ -102,7 +108,7 @@ class Predictor:
                     scores, target, fallback = await self.fallback.answer(asked, score, deadline)
                 finally:
                     # Those that fail, too: a variant that loses what it would get wrong must not look better thereby.
-                    if not asked.forced:
+                    if count and not asked.forced:
                         self.outcomes.count_assigned(experiment, variant)
                 span.set_attribute("emotion.fallback", fallback)
         stages_ms = {
@@ -113,7 +119,9 @@ class Predictor:
         assignment = None if isinstance(asked, Target) else asked
         return Prediction(photos, faces, scores, target, stages_ms, assignment, fallback)
 
-    def _find(self, content: bytes, options: FaceOptions) -> FoundFaces:
+    def _find(self, content: bytes, options: FaceOptions, begin: Callable[[], None] | None) -> FoundFaces:
+        if begin is not None:
+            begin()
         with tracer.start_as_current_span("decode"):
             decoded = self.finder.decode(content)
         with tracer.start_as_current_span("detect") as span:
@@ -121,18 +129,35 @@ class Predictor:
             span.set_attributes({"emotion.pixels": found.width * found.height, "emotion.faces": len(found.faces)})
         return found
 
+    async def explain(self, prediction: Prediction) -> NDArray[np.float32]:
+        """Heat maps of its faces, float32 [N, 48, 48] in [0, 1], by the version that answered.
+
+        Raises:
+            NotExplained: the version cannot.
+            DeadlineExceeded: it takes longer than a request may.
+            ServiceError: what ModelClient.explain() raises.
+        """
+        seconds = self.settings.request_timeout_s
+        async with within(seconds, DeadlineExceeded, f"No explanation within {seconds:g} s."):
+            answered = Target(prediction.target.model, prediction.scores.version)
+            return await self.client.explain(answered, prediction.faces)
+
+    def measure(self, prediction: Prediction) -> None:
+        """Count an answer in the metrics alone."""
+        model = (prediction.target.model, str(prediction.scores.version))
+        for stage, milliseconds in prediction.stages_ms.items():
+            self.metrics.stage_seconds.labels(stage, *model).observe(milliseconds / 1000)
+        self.metrics.images.labels(*model).inc(sum(isinstance(photo, FoundFaces) for photo in prediction.photos))
+        self.metrics.faces.labels(*model).inc(len(prediction.faces))
+
     async def record(self, prediction: Prediction, latency_s: float) -> None:
         """Take note of an answer that has been sent: metrics, shadows and the outcome store. Never waits.
 
         It is a coroutine all the same, because Starlette would run a function in a thread, and what it tells belongs
         to the event loop.
         """
+        self.measure(prediction)
         scores, assignment = prediction.scores, prediction.assignment
-        model = (prediction.target.model, str(scores.version))
-        for stage, milliseconds in prediction.stages_ms.items():
-            self.metrics.stage_seconds.labels(stage, *model).observe(milliseconds / 1000)
-        self.metrics.images.labels(*model).inc(sum(isinstance(photo, FoundFaces) for photo in prediction.photos))
-        self.metrics.faces.labels(*model).inc(len(prediction.faces))
         if assignment is not None:
             names = (assignment.experiment.name, assignment.variant.name)
             self.metrics.experiment_requests.labels(*names, str(assignment.forced).lower()).inc()

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from api.observe.metrics import Metrics
 from api.protocol import Connections, GatewayProtocol
 from api.settings import Settings
+from api.websocket import StreamProtocol
 
 logger = logging.getLogger("api")
 
@@ -55,6 +56,10 @@ class GatewayServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 http=partial(GatewayProtocol, shared=shared),  # type: ignore[arg-type]
+                ws=StreamProtocol,
+                ws_max_size=settings.stream_frame_bytes,
+                # Frames are compressed already.
+                ws_per_message_deflate=False,
                 timeout_keep_alive=settings.keep_alive_s,
                 # A client that never finishes its upload must not hold the process until it is killed.
                 timeout_graceful_shutdown=math.ceil(settings.request_timeout_s) + _SLACK_S,

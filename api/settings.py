@@ -110,10 +110,28 @@ class Settings(BaseSettings):
         description="seconds that an image may have to wait for a thread, by estimate, before new ones get 503",
     )
 
+    max_streams: int | None = Field(
+        default=None, ge=0, le=10_000, description="camera streams at a time; 8 for each of the CPU workers when unset"
+    )
+    stream_fps: float = Field(default=30, ge=0.1, le=240, description="frames a second that a stream may send")
+    stream_frame_bytes: int = Field(default=2**20, ge=1024, description="bytes of a frame")
+    stream_idle_s: float = Field(default=30, gt=0, le=3600, description="a stream without a frame is closed after that")
+    stream_life_s: float = Field(default=3600, gt=0, le=86_400, description="a stream is closed after that")
+
     admin_key: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="what X-Admin-Key must hold; without it operators' endpoints are closed",
+        description="a key of scope admin; without it and a file of keys operators' endpoints are closed",
+    )
+    keys_file: FilePath | None = Field(
+        default=None, description="callers' keys (python -m api.keys); without it whoever reaches the port may predict"
+    )
+    keys_poll_s: float = Field(default=1, gt=0, le=3600, description="how often the file is looked at")
+    cors_origins: Names = Field(
+        default=(), description="origins whose pages may call the API, such as https://app.example; * for all"
+    )
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="/metrics is served there alone; 0: any free port"
     )
 
     experiments: FilePath | None = Field(default=None, description="experiments.yaml; no experiments when unset")
@@ -157,7 +175,7 @@ class Settings(BaseSettings):
         parse_url(value.get_secret_value())
         return value
 
-    @field_validator("models", "labels", mode="before")
+    @field_validator("models", "labels", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return split_names(value) if isinstance(value, str) else value
@@ -202,6 +220,11 @@ class Settings(BaseSettings):
                 f"EMOTION_MAX_IMAGE_BYTES ({self.max_image_bytes})"
             )
         return self
+
+    @property
+    def streams_limit(self) -> int:
+        """Camera streams at a time."""
+        return 8 * self.cpu_workers if self.max_streams is None else self.max_streams
 
     @property
     def max_body_bytes(self) -> int:

@@ -34,6 +34,8 @@ _PACES = (0.2, 20.0)
 class _Job:
     run: Callable[[], Any]
     caller: str
+    # All that is not goes first.
+    behind: bool
     # Seconds by the estimate; 0: unknown.
     estimate: float
     # Where it stands in virtual time.
@@ -83,7 +85,7 @@ class CpuPool:
     @property
     def waiting_s(self) -> float:
         """Seconds until a thread would be free for all that waits to be done."""
-        return self._ahead_of(math.inf)
+        return self._ahead_of(math.inf, True)
 
     async def map(
         self,
@@ -92,6 +94,7 @@ class CpuPool:
         *,
         costs: Sequence[float] | None = None,
         caller: str = "",
+        behind: bool = False,
     ) -> list[Result | Exception]:
         """Run `work` on every item; what it raises stands in the place of its result.
 
@@ -100,6 +103,7 @@ class CpuPool:
         Args:
             costs: seconds of each item on one thread, as estimated; None: next to nothing.
             caller: whose share of the threads it is.
+            behind: let whatever is not behind go first.
 
         Raises:
             Overloaded: at once, when the items would have to wait too long.
@@ -108,7 +112,7 @@ class CpuPool:
         costs = costs or [0.0] * len(items)
         self._note(caller, monotonic())
         start = max(self._now, self._ends.get(caller, 0.0))
-        wait = self._ahead_of(start)
+        wait = self._ahead_of(start, behind)
         if items and wait > self.queue_s:
             raise Overloaded(
                 f"The images that wait take {wait:.1f} s; the limit is {self.queue_s:g} s.",
@@ -118,7 +122,7 @@ class CpuPool:
         for item, cost in zip(items, costs, strict=True):
             # Each with a copy of the request's context, with its id and its trace.
             run = _bound(contextvars.copy_context(), work, item)
-            jobs.append(_Job(run, caller, cost, start, next(self._numbers), loop.create_future()))
+            jobs.append(_Job(run, caller, behind, cost, start, next(self._numbers), loop.create_future()))
             start += cost
         self._ends[caller] = start
         self._waiting += jobs
@@ -147,14 +151,14 @@ class CpuPool:
         self._waiting.clear()
         self._executor.shutdown(cancel_futures=True)
 
-    def _ahead_of(self, start: float) -> float:
-        """Seconds that a job at this virtual time has to wait for a thread."""
+    def _ahead_of(self, start: float, behind: bool) -> float:
+        """Seconds that a job at this virtual time, behind the others or not, has to wait for a thread."""
         if len(self._running) < self.workers:
             return 0.0
         now = monotonic()
         # What is overdue is expected to take as long again as it is late.
         left = sum(abs(job.estimate * self._pace - (now - (job.began or now))) for job in self._running)
-        queued = sum(job.estimate for job in self._waiting if job.start <= start) * self._pace
+        queued = sum(job.estimate for job in self._waiting if (job.behind, job.start) <= (behind, start)) * self._pace
         return (left + queued) / self.workers
 
     def _note(self, caller: str, now: float) -> None:
@@ -169,7 +173,7 @@ class CpuPool:
             ready = [job for job in self._waiting if self._may_begin(job)]
             if not ready:
                 return
-            job = min(ready, key=lambda job: (job.start, job.number))
+            job = min(ready, key=lambda job: (job.behind, job.start, job.number))
             self._waiting.remove(job)
             self._running.append(job)
             self._now = max(self._now, job.start)

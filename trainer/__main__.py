@@ -4,14 +4,13 @@ import sys
 
 import typer
 
-from trainer.commands import cross_fit, data, ensemble, evaluate, export, opinions, search, train
+from trainer.commands import data, ensemble, evaluate, export, opinions, search, train
 from trainer.errors import TrainerError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data.app, name="data")
 app.command()(train.train)
 app.command()(opinions.opinions)
-app.command()(cross_fit.cross_fit)
 app.add_typer(search.app, name="search")
 app.command()(ensemble.ensemble)
 app.command()(evaluate.evaluate)

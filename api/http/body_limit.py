@@ -1,4 +1,4 @@
-"""ASGI middleware: how large a body may be, how slowly it may arrive, and how much of all bodies may be held at once."""
+"""ASGI middleware: how large a body may be, how slowly it may arrive, and how much of all of them may be held."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,8 +24,9 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimit:
-    """Refuses a body that is too large, at once when Content-Length says so, else as soon as it is; one that arrives too
-    slowly; and any more while those that are here already fill the memory they may take.
+    """Refuses a body that is too large, at once when Content-Length says so, else as soon as it is.
+
+    And one that arrives too slowly, and any more while those that are here already fill the memory they may take.
 
     Frameworks limit form fields, but write files of any size to disk.
     """
@@ -71,8 +72,8 @@ class BodyLimit:
                     message = await receive()
             except TimeoutError as late:
                 detail = (
-                    f"{received:,} bytes of the body arrived in {seconds:.0f} s; it must make {self.rate:,} bytes a second "
-                    f"and be whole within {self.timeout_s:g} s."
+                    f"{received:,} bytes of the body arrived in {seconds:.0f} s; it must make {self.rate:,} bytes a "
+                    f"second and be whole within {self.timeout_s:g} s."
                 )
                 raise UploadTimeout(detail) from late
             size = len(message.get("body", b""))

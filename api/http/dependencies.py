@@ -1,23 +1,22 @@
-"""What endpoints make of a request before they run: what it asks for, how faces are found, whose key it has."""
+"""What endpoints make of a request before they run: what it asks for, and how faces are found."""
 
-import hmac
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Query, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi import Depends, Header, Query, Request
+from starlette.requests import HTTPConnection
 
-from api.errors import AdminDisabled, InvalidParameter, Unauthorized, UnknownModel
+from api.errors import InvalidParameter, UnknownModel
 from api.experiments.assignment import FORCE_HEADER, Assignment, assign
-from api.experiments.config import SubjectSource
+from api.experiments.config import Experiment, SubjectSource
+from api.experiments.file import Experiments
+from api.http.callers import PredictCaller
 from api.http.schemas import PredictQuery
-from api.http.state import DetectorsDep, ExperimentsDep, SettingsDep
+from api.http.state import CallersDep, DetectorsDep, ExperimentsDep, SettingsDep
+from api.settings import Settings
+from faces.detect.choice import Detectors
 from faces.finder import FaceOptions
 from wire.target import Target
-
-ADMIN_HEADER = "X-Admin-Key"
-
-_admin_header = APIKeyHeader(name=ADMIN_HEADER, auto_error=False, description="The value of EMOTION_ADMIN_KEY.")
 
 QueryDep = Annotated[PredictQuery, Query()]
 
@@ -27,9 +26,15 @@ async def choose(
     query: QueryDep,
     settings: SettingsDep,
     experiments: ExperimentsDep,
+    callers: CallersDep,
+    caller: PredictCaller,
     forced: Annotated[
         str | None,
-        Header(alias=FORCE_HEADER, description="Variant of the running experiment to get, whatever its split says."),
+        Header(
+            alias=FORCE_HEADER,
+            description="Variant of the running experiment to get, whatever its split says. Takes a key of scope"
+            " `test`, unless experiments.yaml says `forced: open`.",
+        ),
     ] = None,
 ) -> Target | Assignment:
     """A variant of the running experiment, unless the request names a model, version or label, or none runs.
@@ -37,6 +42,26 @@ async def choose(
     Raises:
         InvalidParameter: version and label contradict each other, the variant cannot be had, or the subject is not
             UTF-8.
+        UnknownModel: it is not one of the settings'.
+        Unauthorized, Forbidden, AdminDisabled: a variant is not the caller's to name.
+    """
+    found = target_or_experiment(query, settings, experiments)
+    if not isinstance(found, Experiment):
+        if forced is not None:
+            conflict = "not together with model, version or label" if _named(query) else "no experiment is running"
+            raise InvalidParameter({FORCE_HEADER: conflict})
+        return found
+    if forced is not None and experiments.current.forced != "open":
+        callers.require(caller, "test")
+    # An empty one would put everybody who sends it into the same bucket.
+    return assign(found, subject_of(request, found.subject) or None, forced)
+
+
+def target_or_experiment(query: PredictQuery, settings: Settings, experiments: Experiments) -> Target | Experiment:
+    """What is asked for by name; where nothing is named, the experiment that runs, if one does.
+
+    Raises:
+        InvalidParameter: version and label contradict each other.
         UnknownModel: it is not one of the settings'.
     """
     if query.version is not None and query.label is not None:
@@ -46,20 +71,24 @@ async def choose(
     if model not in settings.models:
         # Only configured names go on: the rest of the model server is not the client's to explore.
         raise UnknownModel(repr(model), settings.models)
-    named = not {query.model, query.version, query.label} <= {None}
-    experiment = None if named else experiments.current.running(datetime.now(UTC))
-    if experiment is None:
-        if forced is not None:
-            conflict = "not together with model, version or label" if named else "no experiment is running"
-            raise InvalidParameter({FORCE_HEADER: conflict})
-        # The default label is the default model's.
-        default = query.version is None and query.label is None and model == settings.default_model
-        return Target(model, query.version, settings.default_label if default else query.label)
-    # An empty one would put everybody who sends it into the same bucket.
-    return assign(experiment, _subject(request, experiment.subject) or None, forced)
+    experiment = None if _named(query) else experiments.current.running(datetime.now(UTC))
+    if experiment is not None:
+        return experiment
+    # The default label is the default model's.
+    default = query.version is None and query.label is None and model == settings.default_model
+    return Target(model, query.version, settings.default_label if default else query.label)
 
 
-def _subject(request: Request, source: SubjectSource) -> str | None:
+def _named(query: PredictQuery) -> bool:
+    return not {query.model, query.version, query.label} <= {None}
+
+
+def subject_of(request: HTTPConnection, source: SubjectSource) -> str | None:
+    """Who asks, by the header or cookie that an experiment names.
+
+    Raises:
+        InvalidParameter: it is not UTF-8.
+    """
     given = request.headers.get(source.header) if source.header else request.cookies.get(source.cookie or "")
     try:
         # Starlette reads headers as Latin-1.
@@ -69,6 +98,11 @@ def _subject(request: Request, source: SubjectSource) -> str | None:
 
 
 async def face_options(query: QueryDep, settings: SettingsDep, detectors: DetectorsDep) -> FaceOptions:
+    """Raises as find_options() does."""
+    return find_options(query, settings, detectors)
+
+
+def find_options(query: PredictQuery, settings: Settings, detectors: Detectors) -> FaceOptions:
     """
     Raises:
         InvalidParameter: max_faces passes the settings' limit, or the detector cannot be had here.
@@ -88,27 +122,5 @@ async def face_options(query: QueryDep, settings: SettingsDep, detectors: Detect
     )
 
 
-async def caller_of(request: Request) -> str:
-    """Whose share of the gateway a request takes: its address, as the proxies tell it that uvicorn trusts."""
-    return request.client.host if request.client else ""
-
-
-async def require_admin(settings: SettingsDep, given: Annotated[str | None, Security(_admin_header)]) -> None:
-    """
-    Raises:
-        AdminDisabled: the settings have no key, and none is open by default.
-        Unauthorized: the request has another one, or none.
-    """
-    if settings.admin_key is None:
-        raise AdminDisabled("This gateway has no EMOTION_ADMIN_KEY, so its endpoints for operators are closed.")
-    key = settings.admin_key.get_secret_value().encode()
-    # Compared in constant time, so that the time of a refusal tells nothing of the key.
-    # As in _subject(): Latin-1 gives the bytes that were sent.
-    if given is None or not hmac.compare_digest(given.encode("latin-1"), key):
-        raise Unauthorized(f"{ADMIN_HEADER} is {'missing' if given is None else 'wrong'}.", header=ADMIN_HEADER)
-
-
 AskedDep = Annotated[Target | Assignment, Depends(choose)]
 OptionsDep = Annotated[FaceOptions, Depends(face_options)]
-CallerDep = Annotated[str, Depends(caller_of)]
-AdminDep = Depends(require_admin)

@@ -5,6 +5,7 @@ and some take minutes. Headers of parts are UTF-8. A part that does not belong h
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -30,10 +31,11 @@ class Upload:
     content: bytes
 
 
-async def read_files(request: Request, *, field: str, limit: int) -> list[Upload]:
+async def read_files(request: Request, *, field: str, limit: int, also: Sequence[str] = ()) -> list[Upload]:
     """The files of a form that has nothing else, 1 to `limit` of them, all in the field of that name.
 
     Args:
+        also: names that do as well as `field`.
         request: its Content-Type is multipart/form-data, and its body is limited.
 
     Raises:
@@ -43,7 +45,7 @@ async def read_files(request: Request, *, field: str, limit: int) -> list[Upload
     boundary = _parameters(request.headers["content-type"].encode("latin-1")).get(b"boundary", b"")
     if not boundary:
         raise InvalidParameter({field: "the Content-Type of the form names no boundary"})
-    form = _Form(field, limit)
+    form = _Form(field, limit, also)
     empty = True
     try:
         parser = MultipartParser(
@@ -78,10 +80,11 @@ async def read_files(request: Request, *, field: str, limit: int) -> list[Upload
 class _Form:
     """What the parser has come across so far."""
 
-    def __init__(self, field: str, limit: int) -> None:
+    def __init__(self, field: str, limit: int, also: Sequence[str]) -> None:
         self.files: list[Upload] = []
         self.ended = False
         self._field = field
+        self._names = (field, *also)
         self._limit = limit
 
     def begin_part(self) -> None:
@@ -105,7 +108,7 @@ class _Form:
         name = self._text(parameters, b"name")
         if name is None:
             raise InvalidParameter({self._field: "a part of the form has no name"})
-        if name != self._field:
+        if name not in self._names:
             raise InvalidParameter({name: f"unknown form field; the image goes into {self._field!r}"})
         self._filename = self._text(parameters, b"filename")
         if self._filename is None:

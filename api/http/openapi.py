@@ -32,6 +32,20 @@ IMAGE_BODY: dict[str, Any] = {
     },
 }
 
+PICTURE: _Responses = {200: {"content": {"image/png": {"schema": _BINARY}}, "description": "The photo, annotated."}}
+PICTURES: _Responses = {
+    200: {
+        "description": "The faces; by `Accept: image/png` or `image/jpeg` the photo, annotated.",
+        "content": {kind: {"schema": _BINARY} for kind in ("image/png", "image/jpeg")},
+    }
+}
+
+HEAT_PICTURES: _Responses = {
+    200: PICTURES[200] | {"description": "Heat maps; by `Accept: image/png` or `image/jpeg` the photo with them on it."}
+}
+
+IMAGE_FORM: dict[str, Any] = {"required": True, "content": {MULTIPART: _form(_BINARY, "image")}}
+
 BATCH_BODY: dict[str, Any] = {
     "required": True,
     "content": {MULTIPART: _form({"type": "array", "items": _BINARY}, "files")},
@@ -59,7 +73,16 @@ _MODEL_SERVER = (
 )
 
 # Of every endpoint of the API.
-_ANY = (errors.InvalidParameter, errors.ShuttingDown, errors.InternalError)
+_ANY = (
+    errors.InvalidParameter,
+    errors.Unauthorized,
+    errors.Forbidden,
+    errors.AdminDisabled,
+    errors.RateLimited,
+    errors.TooManyGuesses,
+    errors.ShuttingDown,
+    errors.InternalError,
+)
 
 _SHARED = (
     *_ANY,
@@ -75,19 +98,22 @@ _SHARED = (
     errors.Overloaded,
 )
 
-PREDICT_PROBLEMS = _problems(*_SHARED, errors.DetectorFailed)
+PREDICT_PROBLEMS = _problems(*_SHARED, errors.NotAcceptable, errors.DetectorFailed)
+EXPLAIN_PROBLEMS = _problems(*_SHARED, errors.NotAcceptable, errors.NotExplained, errors.DetectorFailed)
+CLASSIFY_PROBLEMS = _problems(*_SHARED, errors.DetectorFailed)
 BATCH_PROBLEMS = _problems(*_SHARED)
 MODELS_PROBLEMS = _problems(*_ANY, *_MODEL_SERVER)
 READY_PROBLEMS = _problems(errors.NotReady, errors.ShuttingDown, errors.InternalError)
-_ADMIN = (*_ANY, errors.AdminDisabled, errors.Unauthorized)
 FEEDBACK_PROBLEMS = _problems(
-    errors.UnreadableBody,
-    *_ADMIN,
+    *_ANY,
+    errors.UploadTimeout,
+    errors.UnsupportedFormat,
     errors.UnknownPrediction,
     errors.PredictionExpired,
     errors.TooLarge,
     errors.OutcomesUnavailable,
 )
-REPORT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment, errors.OutcomesUnavailable)
-ADMIN_PROBLEMS = _problems(*_ADMIN)
-ASSIGNMENT_PROBLEMS = _problems(*_ADMIN, errors.UnknownExperiment)
+REPORT_PROBLEMS = _problems(*_ANY, errors.UnknownExperiment, errors.OutcomesUnavailable)
+ADMIN_PROBLEMS = _problems(*_ANY)
+ERASE_PROBLEMS = _problems(*_ANY, errors.OutcomesUnavailable)
+ASSIGNMENT_PROBLEMS = _problems(*_ANY, errors.UnknownExperiment)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 import faces.errors
 from api import errors
-from api.errors import InternalError, InvalidParameter, ServiceError, UnreadableBody
+from api.errors import InternalError, InvalidParameter, ServiceError
 from api.observe.metrics import Metrics
 from faces.errors import FaceError
 
@@ -68,9 +68,6 @@ def _as_service_error(error: Exception, path: str) -> ServiceError:
         case HTTPException(status_code=400, __cause__=ServiceError() as ours):
             # FastAPI hides what goes wrong while it reads a body, such as our limit.
             return ours
-        case HTTPException(status_code=400, __cause__=Exception() as cause):
-            # JSON that is not UTF-8, too deep or has too long a number; the cause says where.
-            return UnreadableBody(f"The body cannot be read as JSON: {cause}.")
         case HTTPException():
             return _FrameworkError(error, path)
         case FaceError() if type(error) in _OF_FACES:

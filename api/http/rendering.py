@@ -30,13 +30,14 @@ def answer_out(prediction: Prediction, start: float) -> dict[str, Any]:
 def photos_out(prediction: Prediction) -> Iterator[dict[str, Any]]:
     """For each photo its size and its faces; nothing for one that could not be read."""
     scores = prediction.scores
-    rows = zip(scores.likeliest.tolist(), scores.probabilities.tolist(), strict=True)
+    unclear = [None] * len(scores.likeliest) if scores.unclear is None else scores.unclear.tolist()
+    rows = zip(scores.likeliest.tolist(), scores.probabilities.tolist(), unclear, strict=True)
     for photo in prediction.photos:
         if isinstance(photo, Exception):
             yield {}
             continue
         faces = []
-        for face, (likeliest, row) in zip(photo.faces, rows, strict=False):
+        for face, (likeliest, row, face_unclear) in zip(photo.faces, rows, strict=False):
             # float32 holds about seven digits; more would only show its rounding.
             probabilities = {name: round(value, 6) for name, value in zip(scores.classes, row, strict=True)}
             emotion = scores.classes[likeliest]
@@ -48,6 +49,7 @@ def photos_out(prediction: Prediction) -> Iterator[dict[str, Any]]:
                     landmarks=None if face.landmarks is None else _landmarks_out(face.landmarks),
                     emotion=emotion,
                     confidence=probabilities[emotion],
+                    unclear=face_unclear,
                     probabilities=probabilities,
                 )
             )

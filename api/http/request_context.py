@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ShuttingDown
+from api.http.callers import CALLER
 from api.http.problems import problem_response
 from api.http.routes import PREFIX
 from api.observe.metrics import Metrics
@@ -34,6 +35,15 @@ _SANE_ID = re.compile(r"[!-~]{1,128}")
 _CLIENT_CLOSED_REQUEST = 499
 
 
+# A WebSocket that ended without a word.
+_ABNORMAL = 1006
+
+
+def _identity(scope: Scope) -> str:
+    given = Headers(scope=scope).get(HEADER, "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
 @dataclass(frozen=True, slots=True)
 class RequestContext:
     """Outermost: whatever happens inside, the answer has a request id, is logged and counted.
@@ -46,12 +56,14 @@ class RequestContext:
     drain: Drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._stream(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         start = perf_counter()
-        given = Headers(scope=scope).get(HEADER, "")
-        identity = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        identity = _identity(scope)
         token = request_id.set(identity)
         trace.get_current_span().set_attribute("emotion.request_id", identity)
         status: int | None = None
@@ -84,6 +96,34 @@ class RequestContext:
             self.metrics.in_flight.dec()
             request_id.reset(token)
 
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for a WebSocket; its status is the code that it was closed with, or that of a refused handshake."""
+        start, identity = perf_counter(), _identity(scope)
+        token = request_id.set(identity)
+        status = _ABNORMAL
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] in ("websocket.accept", "websocket.http.response.start"):
+                MutableHeaders(scope=message)[HEADER] = identity
+                status = message.get("status", status)
+            elif message["type"] == "websocket.close":
+                status = message.get("code", status)
+            await send(message)
+
+        async def receive_noted() -> Message:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                status = message.get("code", status)
+            return message
+
+        try:
+            await self.app(scope, receive_noted, send_with_id)
+        finally:
+            self._finish(scope, status, perf_counter() - start)
+            request_id.reset(token)
+
     def _response(self, error: BaseException, *, begun: bool) -> Response:
         """What to answer in place of what failed; raises the error where there is nothing to answer."""
         if isinstance(error, Exception):
@@ -103,6 +143,11 @@ class RequestContext:
         # Quoted again: a decoded line feed would forge a line of the log.
         path = quote(scope["path"])
         self.metrics.requests.labels(route, str(status)).inc()
-        self.metrics.request_seconds.labels(route).observe(seconds, exemplar())
-        fields = {"method": scope["method"], "path": path, "status": status, "duration_ms": round(seconds * 1000, 1)}
-        access_log.info("%s %s %d %.1f ms", scope["method"], path, status, seconds * 1000, extra={"fields": fields})
+        method = scope.get("method", "WS")
+        if method != "WS":
+            # A stream lasts as long as somebody looks.
+            self.metrics.request_seconds.labels(route).observe(seconds, exemplar())
+        fields = {"method": method, "path": path, "status": status, "duration_ms": round(seconds * 1000, 1)}
+        if CALLER in scope:
+            fields["key"] = scope[CALLER]
+        access_log.info("%s %s %d %.1f ms", method, path, status, seconds * 1000, extra={"fields": fields})

@@ -40,6 +40,7 @@ class PredictQuery(BaseModel):
     crop: Literal["detect", "none"] = Field(
         "detect", description="`detect` finds faces; `none` takes the whole image as one face."
     )
+    lang: Literal["en", "vi"] = Field("en", description="Language of the words in an annotated picture.")
 
 
 class Base64Body(BaseModel):
@@ -89,6 +90,10 @@ class FaceOut(BaseModel):
     landmarks: Landmarks | None = Field(description="Null with `align=off` and `crop=none`.")
     emotion: str = Field(description="The class with the highest probability.")
     confidence: Probability = Field(description="The probability of `emotion`.")
+    unclear: bool | None = Field(
+        description="The confidence is under the version's `unclear_below`: do not rely on `emotion`. Null where the"
+        " version does not say."
+    )
     probabilities: dict[str, Probability]
 
 
@@ -141,6 +146,24 @@ class Problem(BaseModel):
     request_id: str | None
 
 
+class ExplainedFace(FaceOut):
+    heatmap: str = Field(
+        description="base64 of a PNG with transparency: Grad-CAM of `emotion`, to be laid over `heatmap_box`."
+    )
+    heatmap_box: BoxOut = Field(description="Where it belongs; it may pass the edges of the image.")
+
+
+class ExplainResponse(BaseModel):
+    experiment: str | None
+    variant: str | None
+    fallback: bool
+    model: ModelOut
+    image: ImageOut
+    detection: DetectionOut | None
+    faces: list[ExplainedFace] = Field(description="Largest first.")
+    timing_ms: Timing
+
+
 class _FileResult(BaseModel):
     index: int = Field(description="Place of the file in the request, from 0.")
     filename: str | None
@@ -167,6 +190,9 @@ class VersionOut(BaseModel):
     error: str | None = Field(description="Why it did not load, or how it breaks the model contract.")
     labels: list[str]
     classes: list[str] | None = Field(description="Names in the order of the scores; null unless AVAILABLE.")
+    unclear_below: Probability | None = Field(
+        description="Answers of less confidence are `unclear`; null where the version does not say."
+    )
 
 
 class ModelVersions(BaseModel):

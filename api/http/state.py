@@ -8,12 +8,15 @@ from fastapi import Depends, Request
 from api.experiments.fallback import Fallback
 from api.experiments.file import Experiments
 from api.experiments.shadow import Shadows
+from api.keys.callers import Callers
 from api.model.client import ModelClient
 from api.observe.metrics import Metrics
 from api.outcomes.writer import OutcomeWriter
 from api.predictor import Predictor
+from api.reports.behind import CountsBehind
 from api.server import Drain
 from api.settings import Settings
+from api.stream.places import Places
 from faces.detect.choice import Detectors
 
 
@@ -23,6 +26,7 @@ class State(TypedDict):
     settings: Settings
     metrics: Metrics
     drain: Drain
+    callers: Callers
     experiments: Experiments
     detectors: Detectors
     fallback: Fallback
@@ -30,6 +34,8 @@ class State(TypedDict):
     client: ModelClient
     outcomes: OutcomeWriter
     predictor: Predictor
+    counts: CountsBehind
+    places: Places
 
 
 class AppRequest(Request[State]):
@@ -47,10 +53,12 @@ def _part(name: str) -> Callable[[AppRequest], Awaitable[object]]:
 SettingsDep = Annotated[Settings, Depends(_part("settings"))]
 MetricsDep = Annotated[Metrics, Depends(_part("metrics"))]
 DrainDep = Annotated[Drain, Depends(_part("drain"))]
+CallersDep = Annotated[Callers, Depends(_part("callers"))]
 ExperimentsDep = Annotated[Experiments, Depends(_part("experiments"))]
 DetectorsDep = Annotated[Detectors, Depends(_part("detectors"))]
 FallbackDep = Annotated[Fallback, Depends(_part("fallback"))]
 ShadowsDep = Annotated[Shadows, Depends(_part("shadows"))]
 ClientDep = Annotated[ModelClient, Depends(_part("client"))]
 OutcomesDep = Annotated[OutcomeWriter, Depends(_part("outcomes"))]
+CountsDep = Annotated[CountsBehind, Depends(_part("counts"))]
 PredictorDep = Annotated[Predictor, Depends(_part("predictor"))]

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 from starlette.requests import Request
 
@@ -27,11 +28,12 @@ _UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-async def read_image(request: Request, pool: CpuPool) -> bytes:
+async def read_image(request: Request, pool: CpuPool, *, also: Sequence[str] = ()) -> bytes:
     """The image of a request, by Content-Type: form field `file`, JSON member `image`, or the raw body.
 
     Args:
         pool: decodes base64.
+        also: fields of a form that do as well as `file`.
 
     Raises:
         UnsupportedFormat: another Content-Type.
@@ -41,7 +43,7 @@ async def read_image(request: Request, pool: CpuPool) -> bytes:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == MULTIPART:
-        [upload] = await read_files(request, field="file", limit=1)
+        [upload] = await read_files(request, field="file", limit=1, also=also)
         return upload.content
     body = await request.body()
     if not body:
@@ -53,6 +55,15 @@ async def read_image(request: Request, pool: CpuPool) -> bytes:
         return body
     accepted = ", ".join((MULTIPART, JSON, *RAW))
     raise UnsupportedFormat(f"Content-Type is {kind}; it must be one of {accepted}, or none.")
+
+
+async def read_form_image(request: Request, field: str) -> bytes:
+    """The image of a form, in the field of that name. Raises as read_image() does."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != MULTIPART:
+        raise UnsupportedFormat(f"Content-Type is {kind or 'missing'}; it must be {MULTIPART}.")
+    [upload] = await read_files(request, field=field, limit=1)
+    return upload.content
 
 
 async def read_batch(request: Request, limit: int) -> list[Upload]:

@@ -18,6 +18,7 @@ from api.errors import (
     BadModelAnswer,
     DeadlineExceeded,
     ModelServerUnavailable,
+    NotExplained,
     ServiceError,
     UnknownLabel,
     UnknownModel,
@@ -25,7 +26,7 @@ from api.errors import (
     VersionNotLoaded,
 )
 from api.model.channel import open_channel
-from api.model.tensors import from_array, to_classes, to_scores
+from api.model.tensors import from_array, to_classes, to_heatmaps, to_scores, to_thresholds
 from api.observe.request_id import request_id
 from api.observe.tracing import call_span
 from api.settings import Settings
@@ -59,8 +60,19 @@ class Scores:
     probabilities: NDArray[np.float32]
     # [N], the index of each face's likeliest class.
     likeliest: NDArray[np.int64]
+    # bool [N], whether a face's confidence is under the version's `unclear_below`; None where the version has none.
+    unclear: NDArray[np.bool_] | None
     # How long the model server was waited for.
     infer_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFacts:
+    """What all answers of a version have in common."""
+
+    classes: tuple[str, ...]
+    # The confidence under which its answers are unclear; None where it does not say.
+    unclear_below: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ class ModelClient:
         self._predict = _method(channel, prediction + "Predict", pb.PredictResponse)
         self._metadata = _method(channel, prediction + "GetModelMetadata", pb.GetModelMetadataResponse)
         self._status = _method(channel, model + "GetModelStatus", pb.GetModelStatusResponse)
-        self._classes: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._facts: dict[tuple[str, int], VersionFacts] = {}
 
     async def predict(self, target: Target, faces: NDArray[np.float32]) -> Scores:
         """Score float32 [N, 48, 48, 1], all by one version: the one that answers first, where the target names none.
@@ -112,49 +124,80 @@ class ModelClient:
         if not len(faces):
             version = await self.resolve(target)
             infer_ms = (perf_counter() - start) * 1000
-            return Scores(version, (), np.empty((0, 0), np.float32), np.empty(0, np.int64), infer_ms)
-        version, classes, scores = await self._score(target, faces[:FACES_PER_CALL])
+            return Scores(version, (), np.empty((0, 0), np.float32), np.empty(0, np.int64), None, infer_ms)
+        first = await self._score(target, faces[:FACES_PER_CALL])
+        version = first.version
         if target.version is None:
             self._note_version(target.model, target.label, version)
-        parts, pinned = [scores], Target(target.model, version)
+        parts, pinned = [first], Target(target.model, version)
         # One after the other: a large batch must not take the model server from everybody else.
         for begin in range(FACES_PER_CALL, len(faces), FACES_PER_CALL):
             try:
-                _, others, scores = await self._score(pinned, faces[begin : begin + FACES_PER_CALL])
+                part = await self._score(pinned, faces[begin : begin + FACES_PER_CALL])
             except UnknownVersion as gone:
                 if target.version is not None:
                     raise
                 # The client did not ask for that one.
                 message = f"Version {version} of model {target.model!r} was replaced during this request."
                 raise VersionNotLoaded(message) from gone
-            if others != classes:
+            if part.classes != first.classes:
                 raise BadModelAnswer("two answers of one version have different classes.")
-            parts.append(scores)
-        self._classes[target.model, version] = classes
-        scores = np.concatenate(parts)
-        return Scores(version, classes, scores, scores.argmax(axis=1), (perf_counter() - start) * 1000)
+            parts.append(part)
+        self._facts[target.model, version] = first.facts
+        scores = np.concatenate([part.scores for part in parts])
+        thresholds = [part.unclear_below for part in parts if part.unclear_below is not None]
+        unclear = scores.max(axis=1) < np.concatenate(thresholds) if len(thresholds) == len(parts) else None
+        infer_ms = (perf_counter() - start) * 1000
+        return Scores(version, first.classes, scores, scores.argmax(axis=1), unclear, infer_ms)
 
-    async def _score(
-        self, target: Target, faces: NDArray[np.float32]
-    ) -> tuple[int, tuple[str, ...], NDArray[np.float32]]:
-        """The version that answers one call, its classes, and [N, C]."""
-        request = pb.PredictRequest(
-            model_spec=target.spec(), inputs={"faces": from_array(faces)}, output_filter=["scores", "classes"]
-        )
+    async def _score(self, target: Target, faces: NDArray[np.float32]) -> "_Answer":
+        # Without a filter: one that names an output which a version does not have is refused.
+        request = pb.PredictRequest(model_spec=target.spec(), inputs={"faces": from_array(faces)})
         answer = await self._ask(self._predict, request, target)
-        missing = [name for name in request.output_filter if name not in answer.outputs]
+        missing = [name for name in ("scores", "classes") if name not in answer.outputs]
         if missing:
             raise BadModelAnswer(f"the answer lacks {', '.join(missing)}.")
         version = _version(answer.model_spec, target)
         scores, classes = to_scores(answer.outputs["scores"], len(faces)), to_classes(answer.outputs["classes"])
         if len(classes) != scores.shape[1]:
             raise BadModelAnswer(f"{scores.shape[1]} scores for {len(classes)} classes.")
-        return version, classes, scores
+        unclear_below = None
+        if "unclear_below" in answer.outputs:
+            unclear_below = to_thresholds(answer.outputs["unclear_below"], len(faces))
+        return _Answer(version, classes, scores, unclear_below)
 
-    async def classes(self, model: str, version: int) -> tuple[str, ...]:
-        """The names of a version's classes, asked of it unless it has answered before. Raises as predict() does."""
-        known = self._classes.get((model, version))
-        return known or (await self.predict(Target(model, version), np.zeros((1, SIDE, SIDE, 1), np.float32))).classes
+    async def explain(self, target: Target, faces: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What speaks for the likeliest class of each face: float32 [N, 48, 48] in [0, 1], Grad-CAM by the contract.
+
+        Raises:
+            NotExplained: the version has no such signature.
+            UnknownModel, UnknownVersion, VersionNotLoaded: as predict() does.
+        """
+        parts = [np.empty((0, SIDE, SIDE), np.float32)]
+        for begin in range(0, len(faces), FACES_PER_CALL):
+            some = faces[begin : begin + FACES_PER_CALL]
+            request = pb.PredictRequest(
+                model_spec=target.spec(), inputs={"faces": from_array(some)}, output_filter=["heatmap"]
+            )
+            request.model_spec.signature_name = "explain"
+            try:
+                answer = await self._ask(self._predict, request)
+            except _RefusedError as refusal:
+                if "signature" in refusal.details.lower():
+                    raise NotExplained(
+                        f"Version {target.version} of model {target.model!r} has no signature 'explain'."
+                    ) from refusal
+                raise await self._explain(refusal, target) from refusal
+            if "heatmap" not in answer.outputs:
+                raise BadModelAnswer("the answer lacks heatmap.")
+            parts.append(to_heatmaps(answer.outputs["heatmap"], len(some)))
+        return np.concatenate(parts)
+
+    async def facts(self, model: str, version: int) -> VersionFacts:
+        """What a version's answers have in common, asked of it unless it has answered. Raises as predict() does."""
+        if (model, version) not in self._facts:
+            await self.predict(Target(model, version), np.zeros((1, SIDE, SIDE, 1), np.float32))
+        return self._facts[model, version]
 
     async def resolve(self, target: Target) -> int:
         """The version that would answer. Raises as predict() does."""
@@ -225,7 +268,12 @@ class ModelClient:
 
     def _error(self, error: grpc.aio.AioRpcError) -> "ServiceError | _RefusedError":
         code, details = error.code(), error.details() or ""
-        if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+        # TF Serving refuses a signature that a version lacks with FAILED_PRECONDITION.
+        if code in (
+            grpc.StatusCode.NOT_FOUND,
+            grpc.StatusCode.INVALID_ARGUMENT,
+            grpc.StatusCode.FAILED_PRECONDITION,
+        ):
             return _RefusedError(code, details)
         # gRPC's details name addresses within the cluster: they go to the log and not to the client.
         logger.warning("model server: %s: %s", code.name, details)
@@ -242,6 +290,9 @@ class ModelClient:
 
     async def _explain(self, refusal: "_RefusedError", target: Target) -> ServiceError:
         """What a refused target means, which TF Serving's status code alone does not tell."""
+        if refusal.code is grpc.StatusCode.FAILED_PRECONDITION:
+            logger.error("model server: FAILED_PRECONDITION: %s", refusal.details)
+            return BadModelAnswer("The model server failed with FAILED_PRECONDITION.")
         versions = await self.versions(target.model)
         # TF Serving has no code for this: INVALID_ARGUMENT "Unrecognized servable version label".
         if target.label is not None and "version label" in refusal.details:
@@ -260,8 +311,26 @@ class ModelClient:
         return UnknownVersion(target.version, available, model=target.model)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One call's answer for N faces."""
+
+    version: int
+    # C names.
+    classes: tuple[str, ...]
+    # [N, C].
+    scores: NDArray[np.float32]
+    # [N]; None where the version does not have it.
+    unclear_below: NDArray[np.float32] | None
+
+    @property
+    def facts(self) -> VersionFacts:
+        below = None if self.unclear_below is None else round(float(self.unclear_below[0]), 6)
+        return VersionFacts(self.classes, below)
+
+
 class _RefusedError(Exception):
-    """NOT_FOUND or INVALID_ARGUMENT: one code for several causes."""
+    """NOT_FOUND, INVALID_ARGUMENT or FAILED_PRECONDITION: one code for several causes."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         super().__init__(details)

@@ -74,6 +74,15 @@ class Metrics:
         self.connections = gauge("emotion_connections", "Connections of clients that are open.")
         self.connections_limit = gauge("emotion_connections_limit", "How many there may be.")
 
+        self.streams = gauge("emotion_streams", "Camera streams that are open.")
+        self.streams_limit = gauge("emotion_streams_limit", "How many there may be.")
+        self.stream_frames = counter("emotion_stream_frames", "Frames of streams, by what became of them.", ["outcome"])
+        for outcome in ("result", "busy", "rate", "late", "problem"):
+            self.stream_frames.labels(outcome)
+        self.stream_frame_seconds = histogram(
+            "emotion_stream_frame_seconds", "Time from a frame's arrival to its result.", buckets=_SECONDS
+        )
+
         self.body_bytes = gauge("emotion_body_bytes", "Bodies of requests that are held, read or being read.")
         self.body_bytes_limit = gauge("emotion_body_bytes_limit", "How many bytes they may have.")
 
@@ -99,6 +108,13 @@ class Metrics:
         self.faces = counter("emotion_faces", "Faces predicted.", model)
         self.label_versions = LabelVersions()
         self.registry.register(self.label_versions)
+
+        self.keys_config_valid = gauge(
+            "emotion_keys_config_valid",
+            "1 when the file of keys as it is now is the one in use, 0 when it is invalid and an earlier one is.",
+        )
+        # Names of the file of keys, `admin` and `anonymous`.
+        self.key_requests = counter("emotion_key_requests", "Requests let in, by the name of their key.", ["key"])
 
         # Of experiments: label values are names from experiments.yaml, and types of problems.
         variant = ["experiment", "variant"]

@@ -100,14 +100,22 @@ def test_the_longest_uri_and_the_largest_head_are_served(gateway: GatewayProcess
     assert answer.split()[1] in (b"200", b"404")
 
 
+def sent_until_closed(peer: socket.socket) -> int:
+    """Bytes that went out before the gateway closed; fails if it takes 300 MiB."""
+    sent = 0
+    try:
+        while sent < 300 * 2**20:
+            sent += peer.send(b"x" * 65_536)
+    except OSError:
+        return sent
+    pytest.fail("the connection stays open")
+
+
 @pytest.mark.parametrize("start", [b"GET /?", b"GET / HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\n"])
 def test_an_endless_head_is_cut_off_before_it_fills_the_memory(gateway: GatewayProcess, start: bytes) -> None:
     with connect(gateway) as peer:
         peer.sendall(start)
-        sent = 0
-        with pytest.raises(OSError, match=r".*"):
-            while sent < 300 * 2**20:
-                sent += peer.send(b"x" * 65_536)
+        sent = sent_until_closed(peer)
     # What the kernel's buffers and the lingering close take.
     assert sent < 100 * 2**20
 
@@ -115,10 +123,7 @@ def test_an_endless_head_is_cut_off_before_it_fills_the_memory(gateway: GatewayP
 def test_endless_trailers_are_cut_off(gateway: GatewayProcess) -> None:
     with connect(gateway) as peer:
         peer.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nT: ")
-        sent = 0
-        with pytest.raises(OSError, match=r".*"):
-            while sent < 300 * 2**20:
-                sent += peer.send(b"x" * 65_536)
+        sent = sent_until_closed(peer)
     assert sent < 100 * 2**20
 
 
@@ -169,7 +174,9 @@ def test_urllib_sees_each_of_ten_refusals(gateway: GatewayProcess) -> None:
 
 @pytest.mark.parametrize("size", [3, 2**20])
 @pytest.mark.parametrize("together", [True, False])
-def test_an_offer_of_h2c_is_passed_over_and_the_body_is_read(gateway: GatewayProcess, size: int, together: bool) -> None:
+def test_an_offer_of_h2c_is_passed_over_and_the_body_is_read(
+    gateway: GatewayProcess, size: int, together: bool
+) -> None:
     head = (
         b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n"
         b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\nContent-Length: %d\r\n\r\n" % size

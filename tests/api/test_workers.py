@@ -64,6 +64,19 @@ async def test_a_small_item_goes_before_the_large_ones_of_another_caller(work: W
     assert work.began.index("b3") < work.began.index("a2")
 
 
+async def test_what_is_behind_waits_for_all_others(work: Work) -> None:
+    with closing(CpuPool(1, queue_s=60)) as pool:
+        first = asyncio.create_task(pool.map(work, ["a1"], costs=[1], caller="a"))
+        await begun(work, 1)
+        frame = asyncio.create_task(pool.map(work, ["frame"], costs=[0.1], caller="b", behind=True))
+        await asyncio.sleep(0)
+        photos = asyncio.create_task(pool.map(work, ["c1", "c2"], costs=[1, 1], caller="c"))
+        await asyncio.sleep(0)
+        work.open.set()
+        await asyncio.gather(first, frame, photos)
+    assert work.began == ["a1", "c1", "c2", "frame"]
+
+
 async def test_heavy_items_leave_a_thread_to_others(work: Work) -> None:
     with closing(CpuPool(2, queue_s=60)) as pool:
         await pool.run(str, "seen", cost=0.001, caller="b")

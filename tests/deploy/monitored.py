@@ -45,7 +45,7 @@ EXPERIMENT = {
 def settings(folder: Path, server: FakeModelServer) -> dict[str, Any]:
     """Settings of a gateway with which traffic() brings forth every series that there is. folder: for its files."""
     experiments = folder / "experiments.yaml"
-    experiments.write_text(yaml.safe_dump({"experiments": [EXPERIMENT]}))
+    experiments.write_text(yaml.safe_dump({"forced": "open", "experiments": [EXPERIMENT]}))
     return {
         "model_server": server.address,
         "experiments": experiments,

@@ -11,11 +11,11 @@ from api.experiments.buckets import BUCKETS, bucket_of
 from api.experiments.config import Experiment, ModelChoice, Shadow, Variant
 from api.experiments.shadow import Shadows
 from api.http import openapi
-from api.http.dependencies import AdminDep
+from api.http.callers import AdminCaller
 from api.http.schemas import AssignmentOut, ExperimentOut, ExperimentsResponse, ShadowOut, SubjectOut, VariantOut
 from api.http.state import ExperimentsDep, FallbackDep, ShadowsDep
 
-router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
+router = APIRouter(tags=["experiments"], dependencies=[AdminCaller])
 
 
 @router.get("/experiments", summary="Experiments and their state", responses=openapi.ADMIN_PROBLEMS)

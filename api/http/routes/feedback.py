@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.http import openapi
-from api.http.dependencies import AdminDep
+from api.http.callers import FeedbackCaller
 from api.http.json_body import read_document
 from api.http.state import OutcomesDep
 from api.outcomes.feedback import take_feedback
@@ -16,7 +16,7 @@ PATH = "/feedback"
 MAX_BYTES = 64 * 2**10
 """Of a body: JSON is parsed on the event loop."""
 
-router = APIRouter(tags=["experiments"], dependencies=[AdminDep])
+router = APIRouter(tags=["experiments"], dependencies=[FeedbackCaller])
 
 
 class FeedbackIn(BaseModel):

@@ -10,6 +10,8 @@ from api.http.state import ClientDep, DetectorsDep, DrainDep, MetricsDep, Settin
 from wire.target import Target
 
 router = APIRouter(tags=["operations"])
+# Not where /metrics has a port of its own.
+metrics_router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz", summary="Alive")
@@ -33,7 +35,7 @@ async def readyz(settings: SettingsDep, client: ClientDep, drain: DrainDep, dete
     return Ready(detector=detectors.default)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@metrics_router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request, metrics: MetricsDep) -> Response:
     """In OpenMetrics' format, which has exemplars, for who accepts it, as Prometheus does; else in Prometheus' own."""
     encode, media_type = choose_encoder(request.headers.get("accept", ""))

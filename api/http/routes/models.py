@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from api.errors import BadModelAnswer, NotServed, UnknownModel, VersionNotLoaded
 from api.http import openapi
+from api.http.callers import PredictCaller
 from api.http.schemas import ModelsResponse, ModelVersions, VersionOut
 from api.http.state import ClientDep, SettingsDep
 from api.model.client import AVAILABLE, ModelClient, VersionStatus
@@ -14,7 +15,7 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/models", summary="Models, versions, labels and classes", responses=openapi.MODELS_PROBLEMS)
-async def list_models(settings: SettingsDep, client: ClientDep) -> ModelsResponse:
+async def list_models(settings: SettingsDep, client: ClientDep, _: PredictCaller) -> ModelsResponse:
     """Asked of the model server at every call, for the models and labels in the gateway's settings."""
     models = await asyncio.gather(*(_model(client, name, name == settings.default_model) for name in settings.models))
     return ModelsResponse(models=models)
@@ -31,10 +32,10 @@ async def _model(client: ModelClient, name: str, default: bool) -> ModelVersions
 
 
 async def _version(client: ModelClient, name: str, status: VersionStatus, labels: dict[str, int]) -> VersionOut:
-    classes, error = None, status.error
+    facts, error = None, status.error
     if status.state == AVAILABLE:
         try:
-            classes = list(await client.classes(name, status.version))
+            facts = await client.facts(name, status.version)
         except (BadModelAnswer, NotServed, VersionNotLoaded) as failure:
             # One version that breaks the contract or has just been unloaded must not hide the others.
             error = failure.detail
@@ -43,5 +44,6 @@ async def _version(client: ModelClient, name: str, status: VersionStatus, labels
         state=status.state,
         error=error,
         labels=sorted(label for label, version in labels.items() if version == status.version),
-        classes=classes,
+        classes=list(facts.classes) if facts else None,
+        unclear_below=facts.unclear_below if facts else None,
     )

@@ -2,10 +2,13 @@
 
 from time import perf_counter
 
-from fastapi import APIRouter, BackgroundTasks, Request
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 
 from api.http import openapi
-from api.http.dependencies import AskedDep, CallerDep, OptionsDep
+from api.http.callers import PredictCaller
+from api.http.dependencies import AskedDep, OptionsDep, QueryDep
+from api.http.negotiation import JSON, WantedDep
+from api.http.pictures import annotated
 from api.http.problems import noted
 from api.http.rendering import answer_out, photos_out
 from api.http.schemas import BatchResponse, FileFaces, FileProblem, PredictResponse, Problem
@@ -20,17 +23,21 @@ router = APIRouter(tags=["predict"])
 @router.post(
     "/predict",
     summary="Emotions of every face in one image",
-    responses=openapi.PREDICT_PROBLEMS,
+    response_model=PredictResponse,
+    responses=openapi.PICTURES | openapi.PREDICT_PROBLEMS,
     openapi_extra={"requestBody": openapi.IMAGE_BODY},
 )
 async def predict(
     request: Request,
+    response: Response,
     predictor: PredictorDep,
     asked: AskedDep,
     options: OptionsDep,
-    caller: CallerDep,
+    query: QueryDep,
+    caller: PredictCaller,
+    wanted: WantedDep,
     background: BackgroundTasks,
-) -> PredictResponse:
+) -> PredictResponse | Response:
     """Send the image as form field `file`, as the raw body, or as base64 in JSON.
 
     JPEG, PNG, WebP, AVIF, GIF and BMP are recognised by content, and HEIC where its extra is installed. Boxes are in
@@ -38,14 +45,18 @@ async def predict(
 
     A request that names no model, version or label takes part in the running experiment, if there is one. The header
     that the experiment names (`X-Subject-ID` by default) says who asks: the same subject gets the same variant.
+
+    `Accept: image/png` or `image/jpeg` gets the photo with boxes, numbers and emotions drawn on it.
     """
     start = perf_counter()
     image = await read_image(request, predictor.pool)
-    prediction = await predictor.predict([image], options, asked, caller=caller, return_exceptions=False)
-    [photo] = photos_out(prediction)
-    response = PredictResponse(**answer_out(prediction, start), **photo)
+    prediction = await predictor.predict([image], options, asked, caller=caller.share, return_exceptions=False)
     background.add_task(predictor.record, prediction, perf_counter() - start)
-    return response
+    if wanted != JSON:
+        return await annotated(predictor, image, prediction, wanted, query.lang, caller.share, background)
+    response.headers["Vary"] = "Accept"
+    [photo] = photos_out(prediction)
+    return PredictResponse(**answer_out(prediction, start), **photo)
 
 
 @router.post(
@@ -61,14 +72,14 @@ async def predict_batch(
     predictor: PredictorDep,
     asked: AskedDep,
     options: OptionsDep,
-    caller: CallerDep,
+    caller: PredictCaller,
     background: BackgroundTasks,
 ) -> BatchResponse:
     """Send the images as form field `files`, repeated: each gets its faces or its problem, in that order."""
     start = perf_counter()
     uploads = await read_batch(request, settings.max_batch_files)
     images = [upload.content for upload in uploads]
-    prediction = await predictor.predict(images, options, asked, caller=caller, return_exceptions=True)
+    prediction = await predictor.predict(images, options, asked, caller=caller.share, return_exceptions=True)
     results: list[FileFaces | FileProblem] = []
     outcomes = zip(uploads, prediction.photos, photos_out(prediction), strict=True)
     for index, (upload, photo, found) in enumerate(outcomes):

@@ -22,7 +22,7 @@ async def test_without_the_right_key_there_is_a_challenge(open_gateway: Callable
         response = await client.get("/experiments", headers=headers)
         assert response.status_code == 401
         assert response.json()["type"].endswith(":unauthorized")
-        assert "X-Admin-Key" in response.headers["www-authenticate"]
+        assert "X-API-Key" in response.headers["www-authenticate"]
         assert KEY not in response.text
         assert (await client.get("/experiments", headers={"X-Admin-Key": KEY})).status_code == 200
 

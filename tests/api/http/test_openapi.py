@@ -36,17 +36,27 @@ async def test_the_json_example_runs_and_finds_a_face(client: httpx.AsyncClient,
     assert len(response.json()["faces"]) == 1
 
 
+# What a key can bring about.
+KEYS = ("401", "403", "429")
+
+
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/v1/predict", "post", {"400", "404", "408", "413", "415", "422", "500", "502", "503", "504"}),
-        ("/v1/predict/batch", "post", {"400", "404", "408", "413", "415", "422", "500", "502", "503", "504"}),
-        ("/v1/models", "get", {"422", "500", "502", "503", "504"}),
+        ("/v1/predict", "post", {*KEYS, "400", "404", "406", "408", "413", "415", "422", "500", "502", "503", "504"}),
+        ("/v1/predict/batch", "post", {*KEYS, "400", "404", "408", "413", "415", "422", "500", "502", "503", "504"}),
+        (
+            "/v1/explain",
+            "post",
+            {*KEYS, "400", "404", "406", "408", "413", "415", "422", "500", "501", "502", "503", "504"},
+        ),
+        ("/classifyImage", "post", {*KEYS, "400", "404", "408", "413", "415", "422", "500", "502", "503", "504"}),
+        ("/v1/models", "get", {*KEYS, "422", "500", "502", "503", "504"}),
         ("/readyz", "get", {"500", "503"}),
-        ("/v1/experiments", "get", {"401", "403", "422", "500", "503"}),
-        ("/v1/experiments/{name}/assignment", "get", {"401", "403", "404", "422", "500", "503"}),
-        ("/v1/experiments/{name}/report", "get", {"401", "403", "404", "422", "500", "503"}),
-        ("/v1/feedback", "post", {"400", "401", "403", "404", "410", "413", "422", "500", "503"}),
+        ("/v1/experiments", "get", {*KEYS, "422", "500", "503"}),
+        ("/v1/experiments/{name}/assignment", "get", {*KEYS, "404", "422", "500", "503"}),
+        ("/v1/experiments/{name}/report", "get", {*KEYS, "404", "422", "500", "503"}),
+        ("/v1/feedback", "post", {*KEYS, "404", "408", "410", "413", "415", "422", "500", "503"}),
     ],
 )
 def test_every_problem_is_documented(document: dict, path: str, method: str, statuses: set[str]) -> None:
@@ -60,7 +70,19 @@ def test_every_problem_is_documented(document: dict, path: str, method: str, sta
 
 def test_parameters_are_documented(document: dict) -> None:
     parameters = {item["name"]: item for item in document["paths"]["/v1/predict"]["post"]["parameters"]}
-    names = {"model", "version", "label", "max_faces", "min_face", "crop", "detector", "align", "rotate", "X-Variant"}
+    names = {
+        "model",
+        "version",
+        "label",
+        "max_faces",
+        "min_face",
+        "crop",
+        "detector",
+        "align",
+        "rotate",
+        "lang",
+        "X-Variant",
+    }
     assert set(parameters) == names
     assert all(item["description"] for item in parameters.values())
 
@@ -79,7 +101,7 @@ def test_what_it_says_of_the_service(document: dict) -> None:
 
 def test_only_the_paths_of_the_api_have_a_version(document: dict) -> None:
     without = {path for path in document["paths"] if not path.startswith("/v1/")}
-    assert without == {"/healthz", "/readyz", "/metrics"}
+    assert without == {"/classifyImage", "/healthz", "/readyz", "/metrics"}
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])

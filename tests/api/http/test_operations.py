@@ -40,7 +40,7 @@ async def test_models(open_gateway: Callable, model_server: object, classes: lis
     broken, second, first = residual["versions"]
     assert (broken["version"], broken["state"], broken["classes"]) == (3, "END", None)
     assert broken["error"]
-    available = {"state": "AVAILABLE", "error": None, "classes": classes}
+    available = {"state": "AVAILABLE", "error": None, "classes": classes, "unclear_below": None}
     assert second == available | {"version": 2, "labels": ["canary"]}
     assert first == available | {"version": 1, "labels": ["stable"]}
     assert ghost == {"name": "ghost", "default": False, "versions": []}

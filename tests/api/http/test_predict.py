@@ -37,7 +37,7 @@ async def test_multipart_with_two_faces(client: httpx.AsyncClient, two_faces: by
     assert len(body["faces"]) == 2
     areas = []
     for face in body["faces"]:
-        assert set(face) == {"box", "score", "roll", "landmarks", "emotion", "confidence", "probabilities"}
+        assert set(face) == {"box", "score", "roll", "landmarks", "emotion", "confidence", "unclear", "probabilities"}
         assert set(face["box"]) == {"x", "y", "width", "height"}
         assert list(face["probabilities"]) == classes
         assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)

@@ -298,7 +298,41 @@ async def test_each_answer_brings_its_own_classes(
         body = (await post(client, face)).json()
         assert body["model"]["version"] == 2
         assert list(body["faces"][0]["probabilities"]) == classes[::-1]
-    assert [list(request.output_filter) for request in fake.requests] == [["scores", "classes"]] * 3
+
+
+def with_thresholds(response: pb.PredictResponse, *thresholds: float) -> pb.PredictResponse:
+    shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=len(thresholds))])
+    found = pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape, float_val=thresholds)
+    response.outputs["unclear_below"].CopyFrom(found)
+    return response
+
+
+async def test_faces_of_little_confidence_are_unclear_where_the_version_says_what_is_little(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str]
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        response = answer(request, classes, np.array([[0.4] + [0.1] * 6], np.float32), version=(below and 2) or 1)
+        return with_thresholds(response, below) if below else response
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        for below, unclear in ((0.0, None), (0.41, True), (0.4, False)):  # noqa: B007 - the server answers with it
+            assert (await post(client, face)).json()["faces"][0]["unclear"] is unclear
+        fake.states = {2: pb.ModelVersionStatus.AVAILABLE, 1: pb.ModelVersionStatus.AVAILABLE}
+        versions = (await client.get("/models")).json()["models"][0]["versions"]
+    assert [version["unclear_below"] for version in versions] == [0.4, None]
+
+
+@pytest.mark.parametrize("below", [[], [0.5, 0.5], [1.5], [-0.1], [float("nan")]])
+async def test_broken_thresholds(
+    open_gateway: Callable, fake: FakeModelServer, face: dict[str, bytes], classes: list[str], below: list[float]
+) -> None:
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        return with_thresholds(answer(request, classes), *below)
+
+    fake.predict = predict
+    async with open_gateway(model_server=fake.address) as client:
+        assert_problem(await post(client, face), 502, "bad-model-answer")
 
 
 async def test_models_ask_for_classes_once_per_version(
