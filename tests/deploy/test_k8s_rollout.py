@@ -124,9 +124,13 @@ def write_mount(folder: Path, name: str, text: str) -> None:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(tmp_path_factory.mktemp("site"))
+    for version in ("1", "2"):
+        shutil.copytree(
+            ROOT / "model_repository" / "residual" / "4", site.root / "model_repository" / "residual" / version
+        )
     with ExitStack() as stack:
         for name in ("serving-a", "serving-b"):
-            write_mount(site.mount(name), "models.config", CONFIG.format(ROOT))
+            write_mount(site.mount(name), "models.config", CONFIG.format(site.root))
             process = ModelServerProcess(
                 f"--model_config_file={site.mount(name)}/models.config",
                 "--model_config_file_poll_wait_seconds=1",
@@ -156,7 +160,7 @@ def site(servers: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site
     (tree / "serving").mkdir()
     for name in ("kustomization.yaml", "batching.config", "monitoring.config"):
         shutil.copy(ROOT / "serving" / name, tree / "serving")
-    site.config.write_text(CONFIG.format(ROOT))
+    site.config.write_text(CONFIG.format(site.root))
     shutil.rmtree(site.kubectl, ignore_errors=True)
     (site.kubectl / "config_maps").mkdir(parents=True)
     program = site.kubectl / "kubectl"
@@ -194,8 +198,10 @@ def run(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
     def call(command: str, *arguments: str) -> tuple[int, str, str]:
         edited = [f"--config={site.config}"] if command in ("promote", "rollback") else []
-        places = [f"--overlay={site.overlay}", *edited]
-        monkeypatch.setattr(sys, "argv", ["serving", command, *arguments, *places])
+        shipped = [] if edited else [f"--repository={site.root / 'model_repository'}"]
+        places = [f"--overlay={site.overlay}", *edited, *shipped]
+        # What a test gives itself comes last, and wins.
+        monkeypatch.setattr(sys, "argv", ["serving", command, *places, *arguments])
         with pytest.raises(SystemExit) as end:
             main()
         return (int(end.value.code or 0), *capsys.readouterr())
