@@ -1,6 +1,7 @@
 """Who sent a request, what that one may do, and how much of it."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response, Security
@@ -8,8 +9,10 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from api.http.state import CallersDep, MetricsDep
-from api.keys.callers import Caller
+from api.keys.callers import Caller, Callers
 from api.keys.file import Scope
+from api.keys.quotas import Quota
+from api.observe.metrics import Metrics
 
 KEY_HEADER = "X-API-Key"
 ADMIN_HEADER = "X-Admin-Key"
@@ -35,11 +38,36 @@ async def caller_of(
         Unauthorized: the request has a key, and it is wrong or past its time.
         TooManyGuesses: too many from its address were wrong.
     """
+    return identified(request, callers, given_key(request))
+
+
+def identified(connection: HTTPConnection, callers: Callers, given: str | None) -> Caller:
+    """Who has that key, or none; noted for the access log. Raises as caller_of() does."""
     # As the proxies tell it that uvicorn trusts.
-    address = request.client.host if request.client else ""
-    caller = callers.identify(given_key(request), address)
-    request.scope[CALLER] = caller.name
+    address = connection.client.host if connection.client else ""
+    caller = callers.identify(given, address)
+    connection.scope[CALLER] = caller.name
     return caller
+
+
+@asynccontextmanager
+async def admitted(caller: Caller, scope: Scope, callers: Callers, metrics: Metrics) -> AsyncIterator[Quota | None]:
+    """Count a request, or a stream for its life, against the caller's key; gives what is left of its rate.
+
+    Raises:
+        Unauthorized, Forbidden, AdminDisabled: it is not the caller's to ask.
+        RateLimited: the caller's key has had its share.
+    """
+    callers.require(caller, scope)
+    metrics.key_requests.labels(caller.name).inc()
+    if caller.key is None:
+        yield None
+        return
+    quota = await callers.quotas.admit(caller.key)
+    try:
+        yield quota
+    finally:
+        callers.quotas.release(caller.key)
 
 
 def given_key(request: HTTPConnection) -> str | None:
@@ -62,23 +90,11 @@ def _admitting(scope: Scope) -> Callable[..., AsyncIterator[Caller]]:
         metrics: MetricsDep,
         caller: Annotated[Caller, Depends(caller_of)],
     ) -> AsyncIterator[Caller]:
-        """
-        Raises:
-            Unauthorized, Forbidden, AdminDisabled: it is not the caller's to ask.
-            RateLimited: the caller's key has had its share.
-        """
-        callers.require(caller, scope)
-        metrics.key_requests.labels(caller.name).inc()
-        if caller.key is None:
+        """Raises as admitted() does."""
+        async with admitted(caller, scope, callers, metrics) as quota:
+            if quota is not None:
+                response.headers.update(quota.headers(caller.name))
             yield caller
-            return
-        quota = await callers.quotas.admit(caller.key)
-        if quota is not None:
-            response.headers.update(quota.headers(caller.name))
-        try:
-            yield caller
-        finally:
-            callers.quotas.release(caller.key)
 
     return admit
 

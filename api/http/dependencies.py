@@ -90,11 +90,19 @@ def subject_of(request: HTTPConnection, source: SubjectSource) -> str | None:
         InvalidParameter: it is not UTF-8.
     """
     given = request.headers.get(source.header) if source.header else request.cookies.get(source.cookie or "")
+    return given and utf8(source.header or source.cookie or "", given)
+
+
+def utf8(name: str, given: str) -> str:
+    """The text of a header or cookie, as Starlette gives it: read as Latin-1.
+
+    Raises:
+        InvalidParameter: it is not UTF-8.
+    """
     try:
-        # Starlette reads headers as Latin-1.
-        return given and given.encode("latin-1").decode()
+        return given.encode("latin-1").decode()
     except UnicodeDecodeError as error:
-        raise InvalidParameter({source.header or source.cookie or "": "is not UTF-8"}) from error
+        raise InvalidParameter({name: "is not UTF-8"}) from error
 
 
 async def face_options(query: QueryDep, settings: SettingsDep, detectors: DetectorsDep) -> FaceOptions:

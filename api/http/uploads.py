@@ -41,7 +41,7 @@ async def read_image(request: Request, pool: CpuPool, *, also: Sequence[str] = (
         UnreadableImage: an empty body.
         TooLarge: from BodyLimit.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _kind(request)
     if kind == MULTIPART:
         [upload] = await read_files(request, field="file", limit=1, also=also)
         return upload.content
@@ -59,19 +59,24 @@ async def read_image(request: Request, pool: CpuPool, *, also: Sequence[str] = (
 
 async def read_form_image(request: Request, field: str) -> bytes:
     """The image of a form, in the field of that name. Raises as read_image() does."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != MULTIPART:
-        raise UnsupportedFormat(f"Content-Type is {kind or 'missing'}; it must be {MULTIPART}.")
+    _require_form(request, "it")
     [upload] = await read_files(request, field=field, limit=1)
     return upload.content
 
 
 async def read_batch(request: Request, limit: int) -> list[Upload]:
     """The files of a batch, form field `files` repeated 1 to `limit` times. Raises as read_image() does."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != MULTIPART:
-        raise UnsupportedFormat(f"Content-Type is {kind or 'missing'}; a batch must be {MULTIPART}.")
+    _require_form(request, "a batch")
     return await read_files(request, field="files", limit=limit)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _require_form(request: Request, what: str) -> None:
+    if (kind := _kind(request)) != MULTIPART:
+        raise UnsupportedFormat(f"Content-Type is {kind or 'missing'}; {what} must be {MULTIPART}.")
 
 
 def _from_json(body: bytes) -> bytes:

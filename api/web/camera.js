@@ -2,6 +2,7 @@
 
 import { announce, h, show, svg } from "./dom.js";
 import { colour, labelOf, nameOf, ordered, sentence } from "./emotions.js";
+import { frame } from "./frame.js";
 import { ask, Failure, photoForm, subject, theKey } from "./service.js";
 import { describe, failed, loading } from "./states.js";
 import { number, t } from "./words.js";
@@ -137,6 +138,7 @@ async function run(one) {
   }
 }
 
+const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function send(one) {
@@ -204,7 +206,7 @@ function took(one, ms) {
   one.waits = [...one.waits.slice(-19), ms];
   one.times = [...one.times.filter((time) => time > performance.now() - 3000), performance.now()];
   if (one.waits.length < 10) return;
-  const mean = one.waits.reduce((sum, wait) => sum + wait, 0) / one.waits.length;
+  const mean = average(one.waits);
   const next = mean > SLOW_MS ? one.side + 1 : mean < FAST_MS ? one.side - 1 : one.side;
   if (next !== one.side && SIDES[next]) {
     one.side = next;
@@ -241,25 +243,14 @@ function draw(one) {
   one.drawing.replaceChildren(
     ...one.faces.map((face) => {
       // The picture is a mirror, the text is not.
-      const { y, width: wide, height: tall } = face.box;
-      const x = width - face.box.x - wide;
-      const text = labelOf(face);
-      const long = size * 0.62 * text.length + size * 0.6;
-      const top = y > size * 1.5 ? y - size * 1.5 : y + tall;
-      const left = Math.max(0, Math.min(x, width - long));
-      return svg(
-        "g",
-        { class: `frame ${colour(face)}` },
-        svg("rect", { x, y, width: wide, height: tall, rx: size / 5, "stroke-width": size / 6, fill: "none" }),
-        svg("rect", { class: "tag", x: left, y: top, width: long, height: size * 1.5, rx: size / 5 }),
-        svg("text", { x: left + size * 0.3, y: top + size * 1.08, "font-size": size }, document.createTextNode(text)),
-      );
+      const box = { ...face.box, x: width - face.box.x - face.box.width };
+      return frame(box, labelOf(face), colour(face), { size, line: size / 6, round: size / 5, picture: { width, height } });
     }),
   );
   const [largest] = one.faces;
   one.now.textContent = largest ? t("face.title", { number: 1, sentence: sentence(largest) }) : t("camera.nobody");
   announce(one.now.textContent);
-  const wait = one.waits.length ? one.waits.reduce((sum, each) => sum + each, 0) / one.waits.length : null;
+  const wait = one.waits.length ? average(one.waits) : null;
   show(
     one.figures,
     [

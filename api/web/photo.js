@@ -2,6 +2,7 @@
 
 import { announce, h, show, svg } from "./dom.js";
 import { bars, colour, confidenceOf, isUnclear, labelOf, nameOf, ordered, sentence, SMALL_FACE } from "./emotions.js";
+import { frame } from "./frame.js";
 import { codeBlocks, snippets } from "./code.js";
 import { ask, askJson, hasKey, offers, photoForm, subject } from "./service.js";
 import { failed, loading } from "./states.js";
@@ -135,11 +136,10 @@ async function look() {
   const mine = ++turn;
   show(root, loading(t("photo.looking")));
   try {
-    const [one, second] = await Promise.all([predict(model), compared ? predict(compared) : null]);
+    const [one, second, offered] = await Promise.all([predict(model), compared ? predict(compared) : null, models()]);
     if (mine !== turn) return;
     [answer, other, chosen, explained] = [one, second, 0, null];
-    known = await models();
-    if (mine !== turn) return;
+    known = offered;
     result();
     announce(headline());
   } catch (error) {
@@ -319,19 +319,12 @@ function picture(image, faces, choose) {
       svg("image", { ...place, href: `data:image/png;base64,${heatmap}`, preserveAspectRatio: "none" }),
     ),
     faces.map((face, index) => {
-      const { x, y, width, height } = face.box;
-      const text = `${index + 1} ${labelOf(face)}`;
-      const small = Math.min(size, Math.max(size / 2, width / 5));
-      const long = small * 0.62 * text.length + small * 0.6;
-      const left = Math.max(0, Math.min(x, image.width - long));
-      const top = y > small * 1.5 ? y - small * 1.5 : Math.min(y + height, image.height - small * 1.5);
-      const group = svg(
-        "g",
-        { class: `frame ${colour(face)}${index === chosen ? " chosen" : ""}` },
-        svg("rect", { x, y, width, height, rx: size / 6, "stroke-width": size / (index === chosen ? 4 : 7), fill: "transparent" }),
-        svg("rect", { class: "tag", x: left, y: top, width: long, height: small * 1.5, rx: small / 5 }),
-        svg("text", { x: left + small * 0.3, y: top + small * 1.08, "font-size": small }, document.createTextNode(text)),
-      );
+      const group = frame(face.box, `${index + 1} ${labelOf(face)}`, `${colour(face)}${index === chosen ? " chosen" : ""}`, {
+        size: Math.min(size, Math.max(size / 2, face.box.width / 5)),
+        line: size / (index === chosen ? 4 : 7),
+        round: size / 6,
+        picture: image,
+      });
       group.addEventListener("click", () => choose(index));
       return group;
     }),

@@ -22,8 +22,9 @@ export const theKey = () => key;
 /** A stream or a photo of one person gets one variant; nobody can tell who it is. */
 export const subject = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16)).join("");
 
-/** The OpenAPI document. Everything that it does not name is hidden. */
+/** The OpenAPI document, fetched once. Everything that it does not name is hidden. */
 export async function describe() {
+  if (document_) return document_;
   const response = await fetch("openapi.json").catch(() => null);
   if (!response?.ok) throw new Failure(response?.status ?? 0, { title: "openapi.json" });
   document_ = await response.json();

@@ -56,23 +56,22 @@ def export(
     from trainer.networks.scores import FLIPPED, PLAIN
 
     require_tensorflow()
-    dataset = None
     changed = flip or calibrate
     if robustness and not data:
         raise ExportError("--robustness needs --data: the faces to disturb")
-    if (run / ENSEMBLE).exists():
-        if changed:
-            raise ExportError(f"{run}: an ensemble is calibrated already; --flip belongs to the `ensemble` command")
+    is_ensemble = (run / ENSEMBLE).exists()
+    if is_ensemble and changed:
+        raise ExportError(f"{run}: an ensemble is calibrated already; --flip belongs to the `ensemble` command")
+    if changed and not data:
+        raise ExportError("--flip and --calibrate need --data: the figures beside the model must be of that model")
+    dataset = load(data, class_map=parse_map(class_map)) if data and (changed or robustness) else None
+    if is_ensemble:
         combination, facts = load_ensemble(run)
         default = "ensemble"
     else:
-        if changed and not data:
-            raise ExportError("--flip and --calibrate need --data: the figures beside the model must be of that model")
-        dataset = load(data or [], class_map=parse_map(class_map)) if changed else None
         combination, facts = load_single(run, views=FLIPPED if flip else PLAIN, calibrate=calibrate, dataset=dataset)
         default = facts["config"]["model"]
-    if robustness:
-        dataset = dataset or load(data or [], class_map=parse_map(class_map))
+    if robustness and dataset:
         with console.status("") as status:
             combination, facts = with_robustness(
                 combination, facts, run, dataset, tell=lambda line: status.update(Text(line))

@@ -1,6 +1,7 @@
 """POST /explain: what in each face speaks for its emotion."""
 
 import base64
+from collections.abc import Sequence
 from time import perf_counter
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
@@ -16,7 +17,7 @@ from api.http.state import PredictorDep
 from api.http.uploads import read_image
 from api.pictures.colour import write
 from api.pictures.heat import Tile, heat_tile
-from faces.finder import FoundFaces
+from faces.finder import Face, FoundFaces
 
 router = APIRouter(tags=["predict"])
 
@@ -55,15 +56,12 @@ async def explain(
         return await annotated(predictor, image, prediction, wanted, query.lang, caller.share, background, heat)
     [photo] = prediction.photos
     assert isinstance(photo, FoundFaces)
-    found = photo.faces
 
-    def draw(index: int) -> tuple[Tile, str]:
-        tile = heat_tile(heat[index], found[index].square, found[index].box)
-        return tile, base64.b64encode(write(tile.picture, "image/png")).decode()
+    def draw(found: Sequence[Face]) -> list[tuple[Tile, str]]:
+        tiles = [heat_tile(values, face.square, face.box) for values, face in zip(heat, found, strict=True)]
+        return [(tile, base64.b64encode(write(tile.picture, "image/png")).decode()) for tile in tiles]
 
-    drawn = await predictor.pool.run(
-        lambda count: [draw(index) for index in range(count)], len(found), cost=0.002 * len(found), caller=caller.share
-    )
+    drawn = await predictor.pool.run(draw, photo.faces, cost=0.002 * len(photo.faces), caller=caller.share)
     [shown] = photos_out(prediction)
     faces = [
         ExplainedFace(

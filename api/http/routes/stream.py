@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from api.errors import BadRequest, Forbidden, InvalidParameter, ServiceError
 from api.experiments.assignment import Assignment, assign
 from api.experiments.config import Experiment
-from api.http.callers import CALLER, given_key
+from api.http.callers import admitted, given_key, identified
 from api.http.dependencies import find_options, subject_of, target_or_experiment
 from api.http.problems import noted, problem_response
 from api.http.rendering import answer_out, photos_out
@@ -75,7 +73,9 @@ async def _serve(websocket: WebSocket, channel: "_WebSocketChannel", state: Stat
         return None if channel.gone else (POLICY, f"no frame for {settings.stream_idle_s:g} s")
     try:
         configured = _configure(first)
-        async with _admitted(websocket, configured, state) as caller:
+        given = configured.key.get_secret_value() if configured.key else given_key(websocket)
+        caller = identified(websocket, state["callers"], given)
+        async with admitted(caller, "predict", state["callers"], metrics):
             asked, options = _asked(websocket, configured, state), _options(configured, state)
             answers = _Answers(state, caller, asked, options, configured.smoothing_s)
             session = Session(
@@ -150,29 +150,6 @@ def _configure(first: str | bytes) -> Configure:
     except ValidationError as error:
         wrong = {".".join(map(str, item["loc"])) or "configure": item["msg"] for item in error.errors()}
         raise InvalidParameter(wrong) from error
-
-
-@asynccontextmanager
-async def _admitted(connection: HTTPConnection, configured: Configure, state: State) -> AsyncIterator[Caller]:
-    """Who streams; a stream counts as one request for its life.
-
-    Raises:
-        Unauthorized, Forbidden, TooManyGuesses, RateLimited: as for a request.
-    """
-    callers = state["callers"]
-    given = configured.key.get_secret_value() if configured.key else given_key(connection)
-    caller = callers.identify(given, connection.client.host if connection.client else "")
-    connection.scope[CALLER] = caller.name
-    callers.require(caller, "predict")
-    state["metrics"].key_requests.labels(caller.name).inc()
-    if caller.key is None:
-        yield caller
-        return
-    await callers.quotas.admit(caller.key)
-    try:
-        yield caller
-    finally:
-        callers.quotas.release(caller.key)
 
 
 async def _count_frame(state: State, caller: Caller) -> None:
@@ -257,7 +234,6 @@ class _Answers:
             faces.append(
                 {
                     "track": track,
-                    "unclear": None,
                     **face.model_dump(mode="json", exclude={"landmarks"}),
                     "smoothed": {name: round(value, 6) for name, value in zip(classes, smoothed, strict=True)},
                     "emotion": classes[best],

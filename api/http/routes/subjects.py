@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from pydantic import BaseModel, Field
 
-from api.errors import InvalidParameter, OutcomesUnavailable
+from api.errors import OutcomesUnavailable
 from api.http import openapi
 from api.http.callers import AdminCaller
+from api.http.dependencies import utf8
 from api.http.state import OutcomesDep
 from api.outcomes.store import DATABASE_ERRORS
 from api.outcomes.subjects import erase
@@ -29,11 +30,7 @@ async def erase_outcomes(
 
     Predictions of the last second may still wait in other gateways: ask again a minute later.
     """
-    try:
-        # Starlette reads headers as Latin-1.
-        named = subject.encode("latin-1").decode()
-    except UnicodeDecodeError as error:
-        raise InvalidParameter({HEADER: "is not UTF-8"}) from error
+    named = utf8(HEADER, subject)
     try:
         return Erased(predictions=await erase(outcomes, named))
     except DATABASE_ERRORS as error:

@@ -9,30 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("torch")
 
-NETWORK = """\
-model: random
-model_args:
-  spec:
-    space: tutorial
-    modules:
-      - {filters: 8, kernel: 6, stride: 2, bias: true, activation: relu,
-         norm_before: false, norm_after: false, dropout: 0}
-      - {filters: 8, kernel: 20, stride: 1, bias: true, activation: relu,
-         norm_before: false, norm_after: false, dropout: 0}
-    pooling: average
-epochs: 6
-batch_size: 16
-learning_rate: 0.004
-weight_decay: 0.001
-warmup_epochs: 0.5
-ema: 0.9
-feed: device
-augment: {flip: 0, rotation: 2, zoom: 0, shift: 2, erase: 0, mixup: 0.1, blur: 0.1, jpeg: 0.1, noise: 0.02}
-"""
-
+AUGMENT = {"rotation": 2, "mixup": 0.1, "blur": 0.1, "jpeg": 0.1, "noise": 0.02}
 
 ENVIRONMENT = {**os.environ, "KERAS_BACKEND": "torch", "COLUMNS": "200"}
 
@@ -59,9 +40,14 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def config(quick_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quick training as `feed: device` takes it: without dropout, and with views to draw."""
+    quick = yaml.safe_load(quick_config.read_text())
+    for module in quick["model_args"]["spec"]["modules"]:
+        module["dropout"] = 0
+    quick["augment"] |= AUGMENT
     path = tmp_path_factory.mktemp("config") / "device.yaml"
-    path.write_text(NETWORK)
+    path.write_text(yaml.safe_dump(quick | {"feed": "device"}))
     return path
 
 
@@ -98,7 +84,7 @@ def test_it_goes_on_after_a_kill(config: Path, fer_csv: Path, tmp_path: Path) ->
 
 def test_dropout_is_refused(config: Path, fer_csv: Path, tmp_path: Path) -> None:
     dropped = tmp_path / "dropout.yaml"
-    dropped.write_text(config.read_text().replace("dropout: 0}", "dropout: 0.2}"))
+    dropped.write_text(config.read_text().replace("dropout: 0\n", "dropout: 0.2\n"))
     refused = train(dropped, fer_csv, tmp_path / "run")
     assert refused.returncode != 0
     assert "dropout" in refused.stderr
