@@ -8,6 +8,7 @@ predictor    the steps of a prediction
 model        the model server's client
 experiments  A/B tests of model versions
 keys         who may do what
+circuit_breaker  leaves alone what keeps failing
 config_file  YAML files that operators write
 outcomes     what was answered, in a database
 reports      which variant is better

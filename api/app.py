@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from operator import attrgetter
+from typing import get_args
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -35,6 +36,8 @@ from api.http.security_headers import SecurityHeaders
 from api.http.state import State
 from api.keys.callers import Callers
 from api.model.client import open_client
+from api.model.replicas import Reason
+from api.model.replicas import State as ReplicaState
 from api.observe.metrics import Metrics
 from api.observe.tracing import UNTRACED_PATHS
 from api.observe.version import package_version
@@ -193,15 +196,21 @@ async def _lifespan(
     """Open what needs the running event loop, so after any fork; close it at the end."""
     logger.info("faces are found by %s: %s", detectors.default, detectors.reason)
     note_version = metrics.label_versions.note
+
+    def note_retry(reason: Reason) -> None:
+        metrics.model_server_retries.labels(reason).inc()
+
     breakers = partial(Breakers, settings.breaker_failures, settings.breaker_open_s)
     # The outcomes close last: they take what the last answers record.
     async with (
         open_outcomes(settings, metrics) as outcomes,
         open_counts(settings) as counts,
-        open_client(settings, note_version) as client,
-        open_client(settings, note_version) as shadow_client,
+        open_client(settings, note_version, note_retry) as client,
+        open_client(settings, note_version, note_retry) as shadow_client,
     ):
         with closing(CpuPool(settings.cpu_workers, settings.queue_s)) as pool:
+            for state in get_args(ReplicaState):
+                metrics.model_server_addresses.labels(state).set_function(partial(client.replicas.count, state))
             metrics.draining.set_function(lambda: drain.active)
             metrics.cpu_workers.set(settings.cpu_workers)
             metrics.cpu_workers_busy.set_function(lambda: pool.busy)

@@ -6,6 +6,7 @@ A value that is out of range, contradicts another one or cannot work is refused 
 import json
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -59,6 +60,10 @@ class Settings(BaseSettings):
     )
     model_server_tls: bool = False
     model_server_ca: FilePath | None = Field(default=None, description="PEM file; the system's certificates when unset")
+    model_server_cert: FilePath | None = Field(
+        default=None, description="PEM file of the certificate that the gateway shows to it, for mTLS"
+    )
+    model_server_key: FilePath | None = Field(default=None, description="PEM file of that certificate's key")
     model_server_proxy: bool = Field(
         default=False, description="reach it through what http_proxy, https_proxy or grpc_proxy name"
     )
@@ -191,8 +196,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"EMOTION_DEFAULT_MODEL {self.default_model!r} is not in EMOTION_MODELS {list(self.models)}"
             )
-        if self.model_server_ca and not self.model_server_tls:
-            raise ValueError("EMOTION_MODEL_SERVER_CA is set but EMOTION_MODEL_SERVER_TLS is off")
+        for file, name in ((self.model_server_ca, "CA"), (self.model_server_cert, "CERT")):
+            if file and not self.model_server_tls:
+                raise ValueError(f"EMOTION_MODEL_SERVER_{name} is set but EMOTION_MODEL_SERVER_TLS is off")
+        if (self.model_server_cert is None) != (self.model_server_key is None):
+            raise ValueError("EMOTION_MODEL_SERVER_CERT and EMOTION_MODEL_SERVER_KEY are set together or not at all")
+        _check_certificates(self.model_server_ca, self.model_server_cert, self.model_server_key)
         if self.model_timeout_s > self.request_timeout_s:
             raise ValueError(
                 f"EMOTION_MODEL_TIMEOUT_S ({self.model_timeout_s:g}) is longer than "
@@ -230,6 +239,24 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest body of a single image: base64 grows it by a third, multipart or JSON adds up to 64 KiB."""
         return self.max_image_bytes * 4 // 3 + 64 * 2**10
+
+
+def _check_certificates(ca: Path | None, cert: Path | None, key: Path | None) -> None:
+    """gRPC says nothing of files that it cannot read: its connections fail. Raises ValueError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca is not None:
+        try:
+            context.load_verify_locations(ca)
+        except (OSError, ValueError) as error:
+            raise ValueError("EMOTION_MODEL_SERVER_CA is no PEM file of certificates") from error
+    if cert is not None:
+        try:
+            # gRPC takes no encrypted key, for which OpenSSL would ask on the terminal.
+            context.load_cert_chain(cert, key, password="")
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                "EMOTION_MODEL_SERVER_CERT and EMOTION_MODEL_SERVER_KEY are no PEM files of a certificate and its key"
+            ) from error
 
 
 def split_names(value: str) -> Any:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from opentelemetry import context
 
+from api.circuit_breaker import CircuitBreaker
 from api.errors import BadModelAnswer, InternalError, ServiceError
-from api.experiments.breaker import Breakers, CircuitBreaker
+from api.experiments.breaker import Breakers
 from api.experiments.buckets import BUCKETS, bucket_of
 from api.experiments.config import Experiment, Shadow
 from api.model.client import ModelClient, Scores

@@ -1,33 +1,16 @@
-"""The gRPC channel to the model server: balancing, retries, keepalive, reconnection."""
+"""The gRPC channel to one address of the model server: keepalive, reconnection, TLS."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 
-_SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{}],
-            # Every call we make can be repeated safely. The attempts fit well into the shortest sensible
-            # deadline.
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    # While most calls fail, retries only add load: they stop after about 50 failures, and two successes make
-    # up for one.
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.5},
-}
-
 _OPTIONS: tuple[tuple[str, str | int], ...] = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Connects again by itself, where the default waits for the next call; and balances over what only gRPC can look up.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    # Calls are repeated by Replicas, which knows the other addresses.
+    ("grpc.enable_retries", 0),
     # An untuned server answers pings more often than every 5 minutes with GOAWAY.
     ("grpc.keepalive_time_ms", 330_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -39,25 +22,40 @@ _OPTIONS: tuple[tuple[str, str | int], ...] = (
     # A batch of faces passes 4 MiB, the default; answers are a few kilobytes.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 16 * 2**20),
+    # Channels to one target share their connections otherwise.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
+OpenChannel = Callable[[str], grpc.aio.Channel]
+"""Opens a channel to an address, within the running event loop. It connects when its state is asked for."""
 
-# Channels to one target share their connections otherwise.
-_OWN_CONNECTIONS: tuple[tuple[str, str | int], ...] = (("grpc.use_local_subchannel_pool", 1),)
 
-
-def open_channel(target: str, *, tls: bool, ca_file: Path | None, proxy: bool) -> grpc.aio.Channel:
-    """Open one channel within the running event loop; it connects by itself at the first call.
-
-    Neither connections nor the retry budget are shared with other channels to the same target.
-
+def channel_opener(
+    *,
+    tls: bool,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+    host: str | None,
+    authority: str | None,
+    proxy: bool,
+) -> OpenChannel:
+    """
     Args:
         ca_file: PEM of the authority to trust; None trusts gRPC's own list.
+        cert_file, key_file: PEM of the certificate that we show, with its chain, and of its key; None shows none.
+        host: what the server's certificate must be for; None: the address.
+        authority: what requests say they are for, where the address was looked up.
         proxy: whether the proxy that environment variables name is in between.
     """
     # By default gRPC looks for a proxy even on the way to localhost.
-    options = (*_OPTIONS, *_OWN_CONNECTIONS, ("grpc.enable_http_proxy", int(proxy)))
+    options: tuple[tuple[str, str | int], ...] = (*_OPTIONS, ("grpc.enable_http_proxy", int(proxy)))
+    if authority:
+        options = (*options, ("grpc.default_authority", authority))
     if not tls:
-        return grpc.aio.insecure_channel(target, options)
-    ca = ca_file.read_bytes() if ca_file else None
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(ca), options)
+        return lambda address: grpc.aio.insecure_channel(address, options)
+    if host:
+        options = (*options, ("grpc.ssl_target_name_override", host))
+    ca, key, cert = (file.read_bytes() if file else None for file in (ca_file, key_file, cert_file))
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    return lambda address: grpc.aio.secure_channel(address, credentials, options)

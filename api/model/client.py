@@ -5,9 +5,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from operator import methodcaller
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 import grpc
 import numpy as np
@@ -25,7 +24,9 @@ from api.errors import (
     UnknownVersion,
     VersionNotLoaded,
 )
-from api.model.channel import open_channel
+from api.model.addresses import Addresses
+from api.model.channel import channel_opener
+from api.model.replicas import Method, Reason, Replicas
 from api.model.tensors import from_array, to_classes, to_heatmaps, to_scores, to_thresholds
 from api.observe.request_id import request_id
 from api.observe.tracing import call_span
@@ -89,7 +90,7 @@ class ModelClient:
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        replicas: Replicas,
         *,
         timeout_s: float,
         models: Sequence[str],
@@ -106,11 +107,11 @@ class ModelClient:
         self._model_names = models
         self._label_names = labels
         self._note_version = note_version
-        # Stubs that grpc generates would put our package's name into the paths.
+        self.replicas = replicas
         prediction, model = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
-        self._predict = _method(channel, prediction + "Predict", pb.PredictResponse)
-        self._metadata = _method(channel, prediction + "GetModelMetadata", pb.GetModelMetadataResponse)
-        self._status = _method(channel, model + "GetModelStatus", pb.GetModelStatusResponse)
+        self._predict = Method(prediction + "Predict", pb.PredictResponse)
+        self._metadata = Method(prediction + "GetModelMetadata", pb.GetModelMetadataResponse)
+        self._status = Method(model + "GetModelStatus", pb.GetModelStatusResponse)
         self._facts: dict[tuple[str, int], VersionFacts] = {}
 
     async def predict(self, target: Target, faces: NDArray[np.float32]) -> Scores:
@@ -241,7 +242,7 @@ class ModelClient:
         if not any(known.state == AVAILABLE for known in versions):
             raise _not_ready(target.model, versions)
 
-    async def _ask(self, method: "_Method[Response]", request: _Request, target: Target | None = None) -> Response:
+    async def _ask(self, method: Method[Response], request: _Request, target: Target | None = None) -> Response:
         """Call a method; with a target, a refusal is explained.
 
         Raises:
@@ -253,7 +254,15 @@ class ModelClient:
                 span.set_attribute("emotion.model", request.model_spec.name)
                 answer: Response | None
                 try:
-                    answer = await method.call(request, timeout=self._timeout_s, metadata=tuple(metadata.items()))
+                    answer, address = await self.replicas.call(
+                        method,
+                        request,
+                        about=request.model_spec.SerializeToString(),
+                        size=_faces(request),
+                        timeout_s=self._timeout_s,
+                        metadata=tuple(metadata.items()),
+                    )
+                    span.set_attribute("network.peer.address", address)
                 except grpc.aio.AioRpcError as error:
                     span.set_attribute("rpc.grpc.status_code", error.code().value[0])
                     raise self._error(error) from error
@@ -278,7 +287,6 @@ class ModelClient:
         # gRPC's details name addresses within the cluster: they go to the log and not to the client.
         logger.warning("model server: %s: %s", code.name, details)
         match code:
-            # CANCELLED is what a server answers to calls that reach it while it stops.
             case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
                 return ModelServerUnavailable("The model server cannot be reached.")
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -338,14 +346,9 @@ class _RefusedError(Exception):
         self.details = details
 
 
-@dataclass(frozen=True, slots=True)
-class _Method(Generic[Response]):
-    path: str
-    call: grpc.aio.UnaryUnaryMultiCallable[Any, Response]
-
-
-def _method(channel: grpc.aio.Channel, path: str, response: type[Response]) -> _Method[Response]:
-    return _Method(path, channel.unary_unary(path, methodcaller("SerializeToString"), response.FromString))
+def _faces(request: _Request) -> int:
+    """How many are sent."""
+    return request.inputs["faces"].tensor_shape.dim[0].size if isinstance(request, pb.PredictRequest) else 0
 
 
 def _version(spec: pb.ModelSpec, target: Target) -> int:
@@ -374,21 +377,26 @@ def _version_status(status: pb.ModelVersionStatus) -> VersionStatus:
 
 
 @asynccontextmanager
-async def open_client(settings: Settings, note_version: NoteVersion) -> AsyncIterator[ModelClient]:
-    """A client on a channel of its own, in the running event loop; closed at the end."""
-    channel = open_channel(
-        settings.model_server,
+async def open_client(
+    settings: Settings, note_version: NoteVersion, note_retry: Callable[[Reason], None]
+) -> AsyncIterator[ModelClient]:
+    """A client on connections of its own, in the running event loop; closed at the end."""
+    addresses = Addresses(settings.model_server, proxy=settings.model_server_proxy)
+    open_channel = channel_opener(
         tls=settings.model_server_tls,
         ca_file=settings.model_server_ca,
+        cert_file=settings.model_server_cert,
+        key_file=settings.model_server_key,
+        host=addresses.host,
+        authority=addresses.authority,
         proxy=settings.model_server_proxy,
     )
-    try:
+    replicas = Replicas(addresses, open_channel, note_retry)
+    async with replicas.running():
         yield ModelClient(
-            channel,
+            replicas,
             timeout_s=settings.model_timeout_s,
             models=settings.models,
             labels=settings.labels,
             note_version=note_version,
         )
-    finally:
-        await channel.close()

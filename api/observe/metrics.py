@@ -106,6 +106,18 @@ class Metrics:
         )
         self.images = counter("emotion_images", "Images predicted.", model)
         self.faces = counter("emotion_faces", "Faces predicted.", model)
+        self.model_server_addresses = gauge(
+            "emotion_model_server_addresses",
+            "Addresses of model servers: ready, connecting, or left-alone because they hang.",
+            ["state"],
+        )
+        self.model_server_retries = counter(
+            "emotion_model_server_retries",
+            "Calls to the model server that were repeated, by what the attempt before failed of.",
+            ["reason"],
+        )
+        for reason in ("timeout", "unavailable"):
+            self.model_server_retries.labels(reason)
         self.label_versions = LabelVersions()
         self.registry.register(self.label_versions)
 

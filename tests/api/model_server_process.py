@@ -36,6 +36,9 @@ class ModelServer:
         """It keeps its connections and calls, and answers none of them."""
         self._process.send_signal(signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         self._process.send_signal(number)
         self._process.wait(30)

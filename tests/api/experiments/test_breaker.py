@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.experiments.breaker import Breakers, CircuitBreaker
+from api.circuit_breaker import CircuitBreaker
+from api.experiments.breaker import Breakers
 from wire.target import Target
 
 

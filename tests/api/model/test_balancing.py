@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.api.conftest import OpenGateway
+from tests.api.experiments.conftest import metric, until
 from tests.api.model_server_process import ModelServer
 
 
@@ -21,6 +23,7 @@ class Pair:
 
     first: ModelServer
     second: ModelServer
+    target: str
     client: httpx.AsyncClient
     photo: bytes
 
@@ -54,7 +57,7 @@ async def pair(
     target = f"ipv4:{first.address},{second.address}"
     # Time enough for slow machines: nothing here is meant to run into a deadline.
     async with open_gateway(model_server=target, model_timeout_s=60, request_timeout_s=60) as client:
-        pair = Pair(first, second, client, one_face)
+        pair = Pair(first, second, target, client, one_face)
         # Balancing begins when both are connected.
         for emotion in ("disgust", "fear"):
             await pair.ask_until(emotion)
@@ -90,3 +93,84 @@ async def test_one_is_killed_under_load_and_comes_back(pair: Pair) -> None:
     assert answered["disgust"] > 0
     assert answered["fear"] > 0
     assert Counter([await pair.ask() for _ in range(40)]) == {"disgust": 20, "fear": 20}
+
+
+@pytest.mark.drill
+async def test_one_hangs_under_load(
+    pair: Pair, open_gateway: OpenGateway, encode: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process is stopped, so that its connections stay and nothing on them is answered."""
+    face = {"file": encode(Image.new("L", (48, 48), 100))}
+    loop = asyncio.get_running_loop()
+    # When each request began, and what came of it.
+    answers: list[tuple[float, str]] = []
+    stop = asyncio.Event()
+
+    async with open_gateway(model_server=pair.target) as client:
+
+        async def keep_asking() -> None:
+            while not stop.is_set():
+                begin = loop.time()
+                response = await client.post("/predict?crop=none", files=face)
+                done = response.status_code == 200
+                answers.append((begin, response.json()["faces"][0]["emotion"] if done else response.text))
+
+        load = [asyncio.create_task(keep_asking()) for _ in range(8)]
+        await asyncio.sleep(3)
+        assert {emotion for _, emotion in answers} == {"disgust", "fear"}
+        pair.second.freeze()
+        frozen = loop.time()
+        await asyncio.sleep(12)
+        # What was sent to the stopped process was answered by the other one.
+        late = [record.getMessage() for record in caplog.records if "did not answer" in record.getMessage()]
+        assert len(late) >= 2
+        assert all(f"ipv4:{pair.second.address} did not answer" in message for message in late)
+        retries = await metric(client, "emotion_model_server_retries_total", reason="timeout")
+        assert retries == len(late)
+
+        async def left_alone() -> bool:
+            return await metric(client, "emotion_model_server_addresses", state="left-alone") == 1
+
+        # Whenever it is not just being tried.
+        await until(left_alone)
+        during = [(begin - frozen, emotion) for begin, emotion in answers if begin > frozen]
+        assert {emotion for _, emotion in during} == {"disgust"}
+        assert len([begin for begin, _ in during if begin > 1]) > 100
+        # Each attempt on the stopped one holds a request up; they are few.
+        assert len(late) <= 0.01 * len(during) + 8
+
+        pair.second.thaw()
+
+        async def back() -> bool:
+            return answers[-1][1] == "fear"
+
+        await until(back)
+        stop.set()
+        await asyncio.gather(*load)
+    assert {emotion for _, emotion in answers} == {"disgust", "fear"}
+
+
+@pytest.mark.drill
+async def test_the_only_one_hangs(pair: Pair, open_gateway: OpenGateway, encode: Callable[..., bytes]) -> None:
+    face = {"file": encode(Image.new("L", (48, 48), 100))}
+    loop = asyncio.get_running_loop()
+    async with open_gateway(model_server=pair.first.address, model_timeout_s=2) as client:
+
+        async def ask() -> tuple[int, float]:
+            begin = loop.time()
+            response = await client.post("/predict?crop=none", files=face)
+            assert response.status_code != 503 or int(response.headers["retry-after"]) >= 1
+            return response.status_code, loop.time() - begin
+
+        assert (await ask())[0] == 200
+        pair.first.freeze()
+        assert [(await ask())[0] for _ in range(2)] == [504, 504]
+        refused = [await ask() for _ in range(20)]
+        assert {status for status, _ in refused} == {503}
+        assert sum(seconds for _, seconds in refused) < 2
+        pair.first.thaw()
+
+        async def back() -> bool:
+            return (await ask())[0] == 200
+
+        await until(back)
