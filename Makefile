@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test drills lint smoke trainer protos prometheus-rule lock clean
+.PHONY: serve test drills lint audit smoke trainer protos prometheus-rule lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m scripts.serve
@@ -21,6 +21,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict api faces scripts serving trainer wire
 	$(BIN)/lint-imports
+
+# Bandit, and in build/sbom/ a CycloneDX SBOM of each lock file, need no network; asking PyPI for vulnerabilities does.
+audit: $(VENV)/.dev
+	@$(BIN)/python -m scripts.audit
 
 # Where Docker is: the images, docker-compose.yml and, with kind, k8s/overlays/dev.
 smoke:
@@ -51,7 +55,7 @@ lock:
 	$(LOCK) --output-file requirements/trainer.txt --extra trainer --extra rollout pyproject.toml
 
 clean:
-	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .run build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
 
 $(VENV)/.serve: EXTRAS = gateway,rollout,serving
 $(VENV)/.trainer: EXTRAS = trainer,rollout

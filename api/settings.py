@@ -252,7 +252,7 @@ def _check_certificates(ca: Path | None, cert: Path | None, key: Path | None) ->
     if cert is not None:
         try:
             # gRPC takes no encrypted key, for which OpenSSL would ask on the terminal.
-            context.load_cert_chain(cert, key, password="")
+            context.load_cert_chain(cert, key, password="")  # nosec B106
         except (OSError, ValueError) as error:
             raise ValueError(
                 "EMOTION_MODEL_SERVER_CERT and EMOTION_MODEL_SERVER_KEY are no PEM files of a certificate and its key"

@@ -72,8 +72,8 @@ def _detector() -> dict[str, str]:
         return {}
     command = [sys.executable, "-m", "faces.detect.fetch"]
     try:
-        # A process of its own, because no limit holds for the look-up of a name.
-        done = subprocess.run(  # noqa: S603
+        # A process of its own, because no limit holds for the look-up of a name. Constant words, no shell.
+        done = subprocess.run(  # noqa: S603  # nosec B603
             command, cwd=ROOT, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False
         )
         path, reason = done.stdout.strip(), done.stderr.strip().rpartition("\n")[2]
@@ -143,7 +143,8 @@ def _log(name: str) -> Path:
 def _start(name: str, command: list[str], environment: dict[str, str], processes: Processes, stack: ExitStack) -> None:
     with _log(name).open("wb") as log:
         # A session of its own, so that Ctrl-C reaches this process alone and the order of stopping is ours.
-        processes[name] = subprocess.Popen(  # noqa: S603
+        # No shell, and words of ours.
+        processes[name] = subprocess.Popen(  # noqa: S603  # nosec B603
             command,
             cwd=ROOT,
             env=os.environ | environment,

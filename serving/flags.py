@@ -45,7 +45,7 @@ class Options:
     )
     model_name: str = field(default="default", metadata={"help": "name of the model in --model_base_path"})
     # tensorflow_model_server's own address
-    host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104
+    host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104  # nosec B104
     port: int = field(default=8500, metadata={"help": "gRPC port, 0 for any free one", "type": _PORT})
     model_config_file_poll_wait_seconds: float = field(
         default=0, metadata={"help": "seconds between two reads of --model_config_file, 0: read once", **_SECONDS}

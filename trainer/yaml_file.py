@@ -47,7 +47,8 @@ def parse_yaml(text: str, what: str) -> Any:
         ConfigError: it is not YAML, or has such a number.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        # A SafeLoader.
+        return yaml.load(text, _Loader)  # noqa: S506  # nosec B506
     except Exception as error:
         # Beside YAMLError: ValueError for the 31st of November, RecursionError, and what wrong tags bring about.
         why = str(error) or type(error).__name__

@@ -48,7 +48,7 @@ def read_document(content: bytes, path: Path, kind: type[Document], root: str) -
     """
     try:
         # The loader is a SafeLoader.
-        document = yaml.load(content, StrictLoader)  # noqa: S506
+        document = yaml.load(content, StrictLoader)  # noqa: S506  # nosec B506
     except Exception as error:
         # Beside YAMLError: ValueError for bytes that are not UTF-8 or the 31st of November, RecursionError, and what
         # wrong tags bring about.

@@ -187,7 +187,7 @@ class Replicas:
                     verdict = breaker.succeed
                     raise
                 elif not self._has_other(kind, tried):
-                    pause = random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * _BACKOFF_FACTOR**attempt)  # noqa: S311
+                    pause = random.random() * min(_BACKOFF_MAX_S, _BACKOFF_S * _BACKOFF_FACTOR**attempt)  # noqa: S311  # nosec B311
                 if attempt == _ATTEMPTS - 1 or clock() + pause >= deadline or not self._budget.left:
                     raise
             except asyncio.CancelledError:

@@ -65,7 +65,8 @@ def fetch(
 def _download(url: str, connect_s: float, deadline: float) -> bytes:
     content = bytearray()
     try:
-        with urllib.request.urlopen(url, timeout=connect_s) as response:  # noqa: S310 - ours, or a test's
+        # Ours, or a test's.
+        with urllib.request.urlopen(url, timeout=connect_s) as response:  # noqa: S310  # nosec B310
             while piece := response.read1(2**16):
                 content += piece
                 if len(content) > _MOST_BYTES:
