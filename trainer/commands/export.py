@@ -1,7 +1,7 @@
 """`python -m trainer export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,11 +12,20 @@ from trainer.data.dataset import load
 from trainer.errors import ExportError
 from trainer.run_directory import ENSEMBLE
 
+if TYPE_CHECKING:
+    from trainer.ensemble.combination import Combination
+
 console = Console()
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run directory written by `train`, or one written by `ensemble`.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="A run directory written by `train`, or one written by `ensemble`; with --format also a version's"
+            " directory, such as model_repository/random/3."
+        ),
+    ],
     name: Annotated[
         str | None, typer.Option(help="Model name to serve it under. [default: the run's model, or `ensemble`]")
     ] = None,
@@ -42,6 +51,15 @@ def export(
     ] = False,
     about: Annotated[str, typer.Option(help="A paragraph for the card, such as a teacher's origin and licence.")] = "",
     half: Annotated[bool, typer.Option(help="Store kernels as float16: half the size, scores within 0.01.")] = False,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="onnx|litert",
+            help="Write one file for a browser or a phone to --out, instead of a version. It gives scores alone.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file of --format.")] = None,
 ) -> None:
     """Write a run's best weights, or an ensemble, as the next free version of NAME in the model repository.
 
@@ -49,6 +67,7 @@ def export(
     and a model card. It is written aside and renamed: a server sees it whole or not at all.
 
         python -m trainer export runs/residual --flip --calibrate --data fer2013.csv.gz
+        python -m trainer export model_repository/random/3 --format onnx --out random-3.onnx
     """
     # Keras takes seconds to import.
     from trainer.ensemble.saved import load_ensemble, load_single, with_robustness
@@ -56,6 +75,13 @@ def export(
     from trainer.networks.scores import FLIPPED, PLAIN
 
     require_tensorflow()
+    if (form is None) != (out is None):
+        raise ExportError("--format and --out belong together: the kind of file, and where it goes")
+    if out is not None and (run / "saved_model.pb").exists():
+        if flip or calibrate or robustness or name:
+            raise ExportError(f"{run}: a version is converted as it is; --name and what measures are for runs")
+        _write_file(run, out, form, half)
+        return
     changed = flip or calibrate
     if robustness and not data:
         raise ExportError("--robustness needs --data: the faces to disturb")
@@ -76,4 +102,16 @@ def export(
             combination, facts = with_robustness(
                 combination, facts, run, dataset, tell=lambda line: status.update(Text(line))
             )
+    if out is not None:
+        _write_file(combination, out, form, half)
+        return
     console.print(f"wrote {write_version(combination, name or default, repository, facts, half=half, about=about)}")
+
+
+def _write_file(source: "Combination | Path", out: Path, form: str | None, half: bool) -> None:
+    from trainer.export.portable import Format, write_portable
+
+    if form not in list(Format):
+        raise ExportError(f"--format {form}: there are {' and '.join(Format)}")
+    difference = write_portable(source, out, Format(form), half=half)
+    console.print(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB; scores within {difference:.1g})", soft_wrap=True)
