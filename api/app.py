@@ -111,7 +111,8 @@ def create_app(
         license_info={"name": "MIT", "identifier": "MIT"},
         contact={"name": "emotion-serving"},
         servers=[{"url": "/", "description": "This gateway."}],
-        # FastAPI's own pages load their scripts from another host.
+        # FastAPI's own pages load their scripts from another host, and its document is rendered anew each time.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=partial(

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 from asyncio import Transport
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
@@ -40,6 +40,9 @@ MAX_PIPELINED = 64
 
 # A connection over the cap may still ask these, so that a crowd does not look like a dead process.
 _ALWAYS_SERVED = (b"/healthz", b"/readyz", b"/metrics")
+# Requests that begin in one pass of the event loop. Each takes it for a millisecond or more, and what arrives for
+# /healthz meanwhile is looked at in the next pass: with 200 busy connections that would be a second.
+_BEGIN_PER_PASS = 4
 _SPARE_CONNECTIONS = 64
 # What is still on its way when an answer was early is read and thrown away, so far and so long: a peer that writes
 # before it reads would get a reset in place of the answer.
@@ -48,6 +51,29 @@ _LINGER_BYTES = 64 * 2**20
 # How long a peer may leave the answer in our buffers.
 _WRITE_S = 30.0
 _LOG_EVERY_S = 10.0
+
+
+class _Turns:
+    """Requests that may begin, in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._called = False
+
+    def add(self, begin: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        self._waiting.append(begin)
+        self._call_soon(loop)
+
+    def _call_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and not self._called:
+            self._called = True
+            loop.call_soon(self._begin_some, loop)
+
+    def _begin_some(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._called = False
+        for _ in range(min(_BEGIN_PER_PASS, len(self._waiting))):
+            self._waiting.popleft()()
+        self._call_soon(loop)
 
 
 @dataclass
@@ -64,6 +90,7 @@ class Connections:
     head_s: float
     # Those that have sent nothing of a request, the longest idle first.
     idle: "OrderedDict[GatewayProtocol, None]" = field(default_factory=OrderedDict)
+    turns: _Turns = field(default_factory=_Turns)
     _logged: float = -_LOG_EVERY_S
 
     def refused(self) -> None:
@@ -94,6 +121,7 @@ class GatewayProtocol(HttpToolsProtocol):
     - A connection over the limit takes the place of the one that is idle longest; where none is idle, it gets a 503.
     - A peer that goes away while its request is worked on cancels that work.
     - An answer before the request was read whole reaches its peer: the rest is read and thrown away, within bounds.
+    - Requests begin a few at a time, and probes at once, so that no crowd makes a probe wait.
     - An offer to upgrade to anything but a WebSocket is passed over (RFC 9110, section 7.8), and the body is read.
     """
 
@@ -324,10 +352,20 @@ class GatewayProtocol(HttpToolsProtocol):
     # The answer.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        self._task = self.loop.create_task(cycle.run_asgi(app))
-        self._task.add_done_callback(self.tasks.discard)
-        self.tasks.add(self._task)
+        self._running, self._task = cycle, None
+
+        def begin() -> None:
+            if cycle.disconnected or self.transport.is_closing():
+                # Its peer went away while it waited for its turn.
+                return
+            self._task = self.loop.create_task(cycle.run_asgi(app))
+            self._task.add_done_callback(self.tasks.discard)
+            self.tasks.add(self._task)
+
+        if cycle.scope["path"].encode().startswith(_ALWAYS_SERVED):
+            begin()
+        else:
+            self._shared.turns.add(begin, self.loop)
 
     def _rest(self) -> None:
         """Between two requests."""

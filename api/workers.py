@@ -70,6 +70,8 @@ class CpuPool:
     def __post_init__(self) -> None:
         # One thread per image: under load OpenCV's own threads would fight with our workers for the cores.
         cv2.setNumThreads(1)
+        # What a photo lacks is told to who sent it; OpenCV prints it between the log's lines, too.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self._executor = ThreadPoolExecutor(self.workers, thread_name_prefix="cpu")
 
     @property

@@ -55,4 +55,6 @@ def encoded_image(body: bytes) -> str:
 
 def _invalid(error: ValidationError) -> InvalidParameter:
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return InvalidParameter({".".join(map(str, e["loc"])) or "body": e["msg"] for e in found})
+    return InvalidParameter(
+        {".".join(map(str, e["loc"])) or "body": e["msg"].removeprefix("Value error, ") for e in found}
+    )

@@ -82,7 +82,7 @@ def _field_and_message(error: Mapping[str, Any]) -> tuple[str, str]:
     where, *names = error["loc"]
     if error["type"] == "json_invalid":
         return where, f"is not JSON: {error['ctx']['error']} at character {names[0] + 1}"
-    return ".".join(map(str, names)) or where, error["msg"]
+    return ".".join(map(str, names)) or where, error["msg"].removeprefix("Value error, ")
 
 
 def problem_response(error: Exception, metrics: Metrics, path: str = "") -> JSONResponse:

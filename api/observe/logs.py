@@ -48,3 +48,6 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # One says a line for each broken form, of which its sender is told; the other how it is made, at every start.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -58,6 +59,35 @@ def test_serves_and_stops_with_status_0(start: Start, number: signal.Signals) ->
     assert (access["request_id"], access["status"]) == ("abc-1", 404)
     assert (access["method"], access["path"]) == ("GET", "/nowhere%0Aforged")
     assert access["duration_ms"] >= 0
+
+
+def test_libraries_say_nothing_of_their_own_about_what_clients_send(start: Start) -> None:
+    process = start(port="0", log_json="true")
+    assert process.stderr
+    for line in process.stderr:
+        if found := re.search(r"http://[\d.]+:\d+", line):
+            address = found[0]
+        if "startup complete" in line:
+            break
+    # Of the one OpenCV prints what is wrong, of the other python-multipart logs it.
+    cut_bmp = struct.pack("<2sIIIIiiHHI", b"BM", 2278, 0, 1078, 40, 40, 30, 1, 180, 0)[:32]
+    assert httpx.post(f"{address}/v1/predict", content=cut_bmp).status_code == 400
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert httpx.post(f"{address}/v1/predict", content=b"--b\r\nName\xf0: 1", headers=form).status_code == 422
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    loggers = {json.loads(line)["logger"] for line in errors.splitlines()}
+    assert (
+        {"api.access"}
+        <= loggers
+        <= {
+            "api",
+            "api.access",
+            "api.outcomes.retention",
+            "alembic.runtime.migration",
+            "uvicorn.error",
+        }
+    ), errors
 
 
 def test_port_in_use_is_one_line(start: Start) -> None:

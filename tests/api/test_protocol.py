@@ -302,3 +302,20 @@ def test_feedback_is_not_read_before_its_key_is_known(tmp_path: Path) -> None:
         head = b"POST /feedback HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n"
         # Not a byte of the body is sent.
         assert problem(exchange(gateway, head))[0] == 401
+
+
+def test_a_probe_does_not_wait_for_a_crowd(gateway: GatewayProcess) -> None:
+    crowd = [connect(gateway) for _ in range(400)]
+    with connect(gateway) as probe:
+        assert is_healthy(probe)
+        for peer in crowd:
+            peer.sendall(b"GET /v1/nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        start = time.monotonic()
+        assert is_healthy(probe)
+        waited = time.monotonic() - start
+        answers = [read_all(peer) for peer in crowd]
+        all_took = time.monotonic() - start
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 404"}
+    assert waited < all_took / 1.5, (waited, all_took)
+    for peer in crowd:
+        peer.close()

@@ -1,12 +1,13 @@
 """The page for people at /, the API's documentation at /docs, and their files. No other host is asked for any."""
 
+import json
 from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
@@ -43,6 +44,15 @@ async def page() -> FileResponse:
 @router.get("/docs")
 async def documentation() -> FileResponse:
     return FileResponse(WEB / "docs.html", headers=_FRESH)
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    state = request.app.state
+    if not hasattr(state, "document"):
+        # Tens of kilobytes that never change: rendered for each request, a crowd of them would hold up all others.
+        state.document = json.dumps(request.app.openapi(), ensure_ascii=False).encode()
+    return Response(state.document, media_type="application/json", headers=_FRESH)
 
 
 @router.get("/assets/{name}")
