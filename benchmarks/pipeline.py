@@ -2,7 +2,7 @@
 
     EMOTION_YUNET_MODEL=... python -m benchmarks.pipeline [--seconds 5] [--out FOLDER]
 
-bare     decoding, detection, alignment and the SavedModel of random/2, in a process for each core: no HTTP, no gRPC
+bare     decoding, detection, alignment and the SavedModel of random/3, in a process for each core: no HTTP, no gRPC
 service  what `make serve` starts, asked for the same version by wrk over HTTP
 fer      PyPI's `fer` behind ten lines of FastAPI, in a virtual environment that this makes in .run/fer/
 
@@ -47,7 +47,7 @@ from faces.finder import FaceFinder, FaceOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "api" / "samples"
-MODEL, VERSION = "random", 2
+MODEL, VERSION = "random", 3
 QUERY = f"model={MODEL}&version={VERSION}"
 CORES = len(os.sched_getaffinity(0))
 CONNECTIONS = (1, 8, 64)
@@ -432,7 +432,7 @@ async def opened(target: Service, photo: Photo, rate: float, seconds: int) -> Re
     for _, writer in idle:
         writer.close()
     p50, p99 = np.percentile(latencies_ms, (50, 99)) if latencies_ms else (float("nan"),) * 2
-    return {"rate": rate, "p50_ms": float(p50), "p99_ms": float(p99), "refused": refused}
+    return {"rate": rate, "p50_ms": float(p50), "p99_ms": float(p99), "refused": refused, "answered": len(latencies_ms)}
 
 
 def loaded(target: Service, photo: Photo, seconds: int) -> Result:
