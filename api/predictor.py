@@ -93,7 +93,8 @@ class Predictor:
         async with within(seconds, DeadlineExceeded, f"No answer within {seconds:g} s.") as deadline:
             costs = [self.finder.seconds(image, options) for image in images]
             find = partial(self._find, options=options, begin=begin)
-            photos = await self.pool.map(find, images, costs=costs, caller=caller, behind=behind)
+            later = self.client.wait_s
+            photos = await self.pool.map(find, images, costs=costs, caller=caller, behind=behind, later_s=later)
             found = [photo for photo in photos if isinstance(photo, FoundFaces)]
             if len(found) < len(photos) and not return_exceptions:
                 raise next(photo for photo in photos if isinstance(photo, Exception))

@@ -97,6 +97,7 @@ class CpuPool:
         costs: Sequence[float] | None = None,
         caller: str = "",
         behind: bool = False,
+        later_s: float = 0.0,
     ) -> list[Result | Exception]:
         """Run `work` on every item; what it raises stands in the place of its result.
 
@@ -106,6 +107,7 @@ class CpuPool:
             costs: seconds of each item on one thread, as estimated; None: next to nothing.
             caller: whose share of the threads it is.
             behind: let whatever is not behind go first.
+            later_s: what the items will have to wait for behind the pool.
 
         Raises:
             Overloaded: at once, when the items would have to wait too long.
@@ -114,7 +116,7 @@ class CpuPool:
         costs = costs or [0.0] * len(items)
         self._note(caller, monotonic())
         start = max(self._now, self._ends.get(caller, 0.0))
-        wait = self._ahead_of(start, behind)
+        wait = self._ahead_of(start, behind) + later_s
         if items and wait > self.queue_s:
             raise Overloaded(
                 f"The images that wait take {wait:.1f} s; the limit is {self.queue_s:g} s.",

@@ -540,7 +540,7 @@ TARGETS: dict[str, Callable[[AsyncExitStack], Awaitable[Fuzzed]]] = {
 # The campaign.
 
 
-async def _campaign(name: str, executions: int, seed: int, last: Path) -> Record:
+async def campaign(name: str, executions: int, seed: int, last: Path) -> Record:
     rng = random.Random(f"{name} {seed}")
     outcomes: Counter[str] = Counter()
     findings: list[str] = []
@@ -587,7 +587,7 @@ def _keep(name: str, number: int, content: bytes, why: str) -> str:
 def _child(name: str, executions: int, seed: int, last: Path, results: Any) -> None:
     # What a gateway says about each refused request is not what is looked at here.
     logging.disable(logging.CRITICAL)
-    results.put(asyncio.run(_campaign(name, executions, seed, last)))
+    results.put(asyncio.run(campaign(name, executions, seed, last)))
 
 
 def run_campaign(name: str, executions: int, seed: int) -> Record:

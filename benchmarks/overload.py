@@ -19,24 +19,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--factor", type=float, default=4)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--only", default="", help="photos with this in their name")
     parser.add_argument("--out", type=Path, help="folder for the record, overload-DATE.md")
     options = parser.parse_args()
     lines = [
         f"# {options.factor:g} times the capacity, {datetime.now(UTC):%Y-%m-%d}",
         "",
-        f"`python -m benchmarks.overload --factor {options.factor:g} --seconds {options.seconds}`; {pipeline.CORES}",
-        "cores, which the client shares.",
+        f"`python -m benchmarks.overload --factor {options.factor:g} --seconds {options.seconds}`",
+        f"on {pipeline.CORES} cores, which the client shares.",
         "",
         "| photo | capacity/s | unloaded p99 ms | offered/s | answered of capacity | p50 ms | p99 ms | refused |",
         "|---|---|---|---|---|---|---|---|",
     ]
     with pipeline.service() as (service, _):
-        for photo in pipeline.photos():
+        for photo in (each for each in pipeline.photos() if options.only in each.name):
             capacity = max(pipeline.closed(service, photo, 8, options.seconds)["per_s"] for _ in range(2))
             rates = (capacity / 10, capacity * options.factor)
             found = []
             for rate, seconds in zip(rates, (3 * options.seconds, options.seconds), strict=True):
-                pipeline._settle(service, photo)
+                pipeline.settle(service, photo)
                 found.append(asyncio.run(pipeline.opened(service, photo, rate, seconds)))
             unloaded, over = found
             answered = over["answered"] / options.seconds / capacity

@@ -380,7 +380,7 @@ def fer() -> Iterator[Service]:
 
 
 def closed(target: Service, photo: Photo, connections: int, seconds: int) -> Result:
-    _settle(target, photo)
+    settle(target, photo)
     with tempfile.TemporaryDirectory() as name:
         body, script = Path(name, "photo.jpg"), Path(name, "post.lua")
         body.write_bytes(photo.jpeg)
@@ -445,13 +445,13 @@ def loaded(target: Service, photo: Photo, seconds: int) -> Result:
     rate = _rate(result)
     result["open"] = {}
     for share in SHARES if rate else ():
-        _settle(target, photo)
+        settle(target, photo)
         result["open"][f"{share:g}"] = asyncio.run(opened(target, photo, share * rate, seconds))
     result["rss_mb"] = target.rss_mb()
     return result
 
 
-def _settle(target: Service, photo: Photo) -> None:
+def settle(target: Service, photo: Photo) -> None:
     """Wait for what a run before has left in the queue: wrk does not wait for its last photos."""
     while True:
         try:

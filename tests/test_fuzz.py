@@ -40,7 +40,7 @@ async def test_a_finding_is_kept(broken_target: Callable[[fuzz.Run], None], tmp_
         return "fine"
 
     broken_target(run)
-    record = await fuzz._campaign("images", 50, 1, tmp_path / "last")
+    record = await fuzz.campaign("images", 50, 1, tmp_path / "last")
     assert record.outcomes["FAILED"] > 0
     assert record.outcomes["fine"] > 0
     path, said = record.findings[0].split(": ", 1)

@@ -25,6 +25,7 @@ from api.errors import (
     VersionNotLoaded,
 )
 from api.model.addresses import Addresses
+from api.model.backlog import Backlog
 from api.model.channel import channel_opener
 from api.model.replicas import Method, Reason, Replicas
 from api.model.tensors import from_array, to_classes, to_heatmaps, to_scores, to_thresholds
@@ -113,6 +114,12 @@ class ModelClient:
         self._metadata = Method(prediction + "GetModelMetadata", pb.GetModelMetadataResponse)
         self._status = Method(model + "GetModelStatus", pb.GetModelStatusResponse)
         self._facts: dict[tuple[str, int], VersionFacts] = {}
+        self._backlog = Backlog()
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that faces sent now would wait for those of others, by estimate."""
+        return self._backlog.wait_s
 
     async def predict(self, target: Target, faces: NDArray[np.float32]) -> Scores:
         """Score float32 [N, 48, 48, 1], all by one version: the one that answers first, where the target names none.
@@ -154,7 +161,8 @@ class ModelClient:
     async def _score(self, target: Target, faces: NDArray[np.float32]) -> "_Answer":
         # Without a filter: one that names an output which a version does not have is refused.
         request = pb.PredictRequest(model_spec=target.spec(), inputs={"faces": from_array(faces)})
-        answer = await self._ask(self._predict, request, target)
+        with self._backlog.call():
+            answer = await self._ask(self._predict, request, target)
         missing = [name for name in ("scores", "classes") if name not in answer.outputs]
         if missing:
             raise BadModelAnswer(f"the answer lacks {', '.join(missing)}.")
@@ -182,7 +190,8 @@ class ModelClient:
             )
             request.model_spec.signature_name = "explain"
             try:
-                answer = await self._ask(self._predict, request)
+                with self._backlog.call():
+                    answer = await self._ask(self._predict, request)
             except _RefusedError as refusal:
                 if "signature" in refusal.details.lower():
                     raise NotExplained(

@@ -4,13 +4,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 
+import grpc
 import httpx
 import pytest
 from PIL import Image
 
 from faces.decode import Grey
 from faces.geometry import Box
+from tests.api.fake_model_server import answer, serve
 from tests.api.made_up_detectors import made_up
+from wire import serving_pb2 as pb
 
 
 class Gate:
@@ -93,3 +96,40 @@ async def test_other_requests_are_answered_while_the_pool_works(
         assert not busy.done()
         gate.open.set()
         assert (await busy).status_code == 200
+
+
+async def test_what_would_wait_for_the_model_server_is_refused(
+    open_gateway: Callable, classes: list[str], encode: Callable[..., bytes]
+) -> None:
+    turn = asyncio.Lock()
+
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictResponse:
+        async with turn:
+            await asyncio.sleep(0.02)
+            return answer(request, classes)
+
+    face = encode(Image.new("L", (48, 48)))
+    loop = asyncio.get_running_loop()
+
+    async def one(client: httpx.AsyncClient) -> tuple[int, float, str]:
+        start = loop.time()
+        response = await client.post("/predict?crop=none", content=face)
+        return response.status_code, loop.time() - start, response.headers.get("retry-after", "")
+
+    async with serve(predict) as fake, open_gateway(model_server=fake.address, queue_s=0.3) as client:
+        tasks = []
+        for _ in range(100):
+            tasks.append(asyncio.create_task(one(client)))
+            await asyncio.sleep(0.005)
+        answers = await asyncio.gather(*tasks)
+        # And none is refused where there is no crowd.
+        alone = [await one(client) for _ in range(5)]
+    refused = [retry_after for status, _, retry_after in answers if status == 503]
+    taken = [seconds for status, seconds, _ in answers if status == 200]
+    assert refused
+    assert set(refused) == {"1"}
+    # All of them together would have waited 2 s.
+    assert max(taken) < 1
+    # It is kept busy all the while: 20 ms each.
+    assert len(taken) > 15
+    assert {status for status, *_ in alone} == {200}
