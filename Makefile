@@ -19,7 +19,7 @@ drills: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict api faces scripts serving trainer wire
+	$(BIN)/mypy --strict api emotion_client faces scripts serving trainer wire
 	$(BIN)/lint-imports
 
 # Bandit, and in build/sbom/ a CycloneDX SBOM of each lock file, need no network; asking PyPI for vulnerabilities does.

@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         default=0.4,
         ge=0,
         le=60,
-        description="seconds that an image may wait for a thread and the model server, by estimate, before new ones get 503",
+        description="seconds that an image may wait for thread and model server, by estimate, before new ones get 503",
     )
 
     max_streams: int | None = Field(

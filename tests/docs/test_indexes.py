@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = sorted(
     path.parent.relative_to(ROOT).as_posix()
-    for top in ("api", "faces", "scripts", "serving", "trainer", "wire")
+    for top in ("api", "emotion_client", "faces", "scripts", "serving", "trainer", "wire")
     for path in (ROOT / top).rglob("__init__.py")
 )
 

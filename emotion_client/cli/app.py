@@ -1,0 +1,47 @@
+"""What the command is made of."""
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+
+from emotion_client.cli.predict import predict
+from emotion_client.cli.service import health, models, report
+from emotion_client.errors import EmotionError
+
+try:
+    from emotion_client.cli.compare import compare
+    from emotion_client.cli.video import video
+except ImportError as error:
+    _missing: str | None = error.name
+else:
+    _missing = None
+
+app = typer.Typer(
+    help="Read the emotions of faces in photos and videos, by a running service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(predict)
+if _missing is None:
+    app.command()(video)
+    app.command()(compare)
+app.command()(models)
+app.command()(health)
+app.command()(report)
+
+
+def main() -> None:
+    """Run it; what goes wrong ends it with one line and exit code 1, Ctrl-C with 130."""
+    try:
+        app()
+    except EmotionError as error:
+        Console(stderr=True, highlight=False).print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Who reads the output has had enough; Python would say so once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        sys.exit(130)
