@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-OURS = {"api", "faces", "serving", "trainer", "wire"}
+OURS = {"api", "emotion_client", "faces", "serving", "trainer", "wire"}
 # Extras of each package; a package within another is listed before it.
 NEEDED = {
     "faces": ["heic"],
@@ -23,7 +23,8 @@ NEEDED = {
     "serving/rollout": ["rollout"],
     "serving": ["serving"],
     "api": ["gateway", "otel"],
-    "trainer": ["trainer", "teacher"],
+    "trainer": ["trainer", "teacher", "portable"],
+    "emotion_client": ["client", "cli", "video"],
 }
 # By whom else: FastAPI is a Starlette; Pydantic has a core; PyTorch is a backend of Keras that the user chooses.
 BROUGHT = {"pydantic_core": "pydantic", "starlette": "fastapi", "torch": "keras"}
