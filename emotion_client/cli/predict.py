@@ -23,7 +23,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from emotion_client.answers import Prediction
@@ -233,7 +233,7 @@ class _Json:
 
 class _Table:
     def __init__(self) -> None:
-        self._table = Table("file", "face", "box", "emotion", "confidence")
+        self._table = Table(Column("file", overflow="fold"), "face", "box", "emotion", "confidence")
 
     def add(self, result: _Result) -> None:
         if result.prediction is None:
