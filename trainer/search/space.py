@@ -22,7 +22,7 @@ Choose = Callable[[str, Sequence[Any]], Any]
 """Picks one of the options for the parameter of that name: a random generator, or an Optuna trial."""
 
 # From 24x24 down. Width is cheap where maps are small: one more channel costs a quarter as much a stage later.
-_WIDTHS = ((24, 32, 48, 64), (48, 64, 96, 128), (96, 128, 192, 256), (160, 192, 224, 256))
+_WIDTHS = ((24, 32, 48, 64), (48, 64, 96, 128), (96, 128, 160, 192, 256), (160, 192, 224, 256))
 _DEPTHS = ((1, 2), (1, 2, 3), (1, 2, 3), (1, 2))
 
 

@@ -1,11 +1,11 @@
 """A subject is forgotten, and nothing else."""
 
+import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from api.outcomes import tables
 from api.outcomes.feedback import take_feedback
@@ -42,24 +42,25 @@ async def test_over_http(gateway: Any, make: Callable) -> None:
     assert (await client.delete("/v1/outcomes", headers={**named, "X-Admin-Key": "no"})).status_code == 401
 
 
-async def test_from_the_command_line(
-    outcomes: OutcomeWriter, make: Callable, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_from_the_command_line(outcomes: OutcomeWriter, make: Callable, database_url: str) -> None:
     await outcomes.ready()
     outcomes.record(one := make("happy", subject="anna"))
     await outcomes.written(one.id)
 
-    def run(**environment: str) -> subprocess.CompletedProcess[str]:
-        with monkeypatch.context() as patched:
-            for name, value in {"EMOTION_DATABASE_URL": database_url, **environment}.items():
-                patched.setenv(name, value)
-            command = [sys.executable, "-m", "api.outcomes", "erase", "--subject", "anna"]
-            return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    async def run(**environment: str) -> subprocess.CompletedProcess[str]:
+        # In a thread: a stopped event loop would hold open what the writer of this process has begun.
+        command = [sys.executable, "-m", "api.outcomes", "erase", "--subject", "anna"]
+        variables = {**os.environ, "EMOTION_DATABASE_URL": database_url, **environment}
+        return await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=60, check=False, env=variables
+        )
 
-    refused = run()
+    refused = await run()
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "EMOTION_SUBJECT_SECRET" in refused.stderr
-    assert run(EMOTION_SUBJECT_SECRET="another" * 3).stdout == "predictions deleted: 0\n"
-    assert run(EMOTION_SUBJECT_SECRET=SECRET).stdout == "predictions deleted: 1\n"
-    wrong = run(EMOTION_SUBJECT_SECRET=SECRET, EMOTION_DATABASE_URL="sqlite:////nowhere/at/all.db")
+    other = await run(EMOTION_SUBJECT_SECRET="another" * 3)
+    assert other.stdout == "predictions deleted: 0\n", other.stderr
+    own = await run(EMOTION_SUBJECT_SECRET=SECRET)
+    assert own.stdout == "predictions deleted: 1\n", own.stderr
+    wrong = await run(EMOTION_SUBJECT_SECRET=SECRET, EMOTION_DATABASE_URL="sqlite:////nowhere/at/all.db")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
