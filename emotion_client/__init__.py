@@ -6,6 +6,7 @@ answers   what comes back, as pydantic models
 errors    what can go wrong, as exceptions
 retry     what is tried again, and for how long
 stream    frames of a camera in, results out
+emotions  the classes: their names, and their colours
 cli       the command `emotion`
 video     videos, frame by frame
 compare   two models on the same photos

@@ -26,7 +26,7 @@ from emotion_client.answers import (
     StreamResult,
 )
 from emotion_client.errors import Problem, Unreachable
-from emotion_client.requests import Call, Image, checked, content_of, read
+from emotion_client.requests import Call, Image, checked, content_of, is_local, read
 from emotion_client.retry import again
 from emotion_client.stream import stream
 
@@ -72,6 +72,8 @@ class _Settings:
             # Bytes, because httpx takes text for ASCII.
             "headers": [(name.encode(), value) for name, value in requests.headers_of(key, subject, variant).items()],
             "timeout": httpx.Timeout(timeout_s, connect=min(5.0, timeout_s)),
+            # A proxy that the environment names is not asked for this machine.
+            "trust_env": not is_local(self.url),
         }
 
     def _arguments(self, call: Call) -> dict[str, Any]:

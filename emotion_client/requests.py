@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -97,3 +98,9 @@ def read(response: httpx.Response, kind: type[Answer]) -> Answer:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the answer"
         raise EmotionError(f"{response.url}: is no answer of this service: {where}: {first['msg']}") from error
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is of this machine."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -4,13 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from emotion_client.answers import Dropped, StreamResult
 from emotion_client.errors import EmotionError, Problem, Unreachable, problem
+from emotion_client.requests import is_local
 
 _PROTOCOL = websockets.Subprotocol("emotion.v1")
 # Replies that may be outstanding: the service looks at the newest frame, and drops those between.
@@ -37,8 +38,9 @@ async def stream(
         EmotionError: the service closed the stream; the text says why.
     """
     address = "ws" + url.removeprefix("http") + "/v1/stream"
+    proxy: Literal[True] | None = None if is_local(url) else True
     try:
-        async with connect(address, subprotocols=[_PROTOCOL], compression=None, max_size=2**24) as socket:
+        async with connect(address, subprotocols=[_PROTOCOL], compression=None, max_size=2**24, proxy=proxy) as socket:
             if configure:
                 await socket.send(json.dumps({"type": "configure", **configure}))
             places = asyncio.Semaphore(_AHEAD)

@@ -14,10 +14,10 @@ from api.reports.schema import (
     Answers,
     Comparison,
     Confusion,
+    HistoryPoint,
     IntervalOut,
     Latency,
     Needed,
-    Point,
     Report,
     VariantReport,
 )
@@ -159,7 +159,7 @@ def _compare(
     alpha_each: float,
     effect: float,
     power: float,
-    history: list[Point],
+    history: list[HistoryPoint],
 ) -> Comparison:
     sides = (one.rate, one.effective, control.rate, control.effective)
     difference = one.rate - control.rate
@@ -187,7 +187,7 @@ def _at_every_look(one: Proportion, control: Proportion, alpha_each: float) -> t
     return IntervalOut(**interval._asdict()), always_valid.msprt_p(difference, variance)
 
 
-def _history(variants: Mapping[str, Tally], name: str, split: Split, alpha_each: float) -> list[Point]:
+def _history(variants: Mapping[str, Tally], name: str, split: Split, alpha_each: float) -> list[HistoryPoint]:
     """How the comparison stood, from the first face of both sides on; the last point is where it stands now."""
     sides = (variants[name].history, variants[split.control].history)
     moments = sorted({*sides[0], *sides[1]})
@@ -202,10 +202,10 @@ def _history(variants: Mapping[str, Tally], name: str, split: Split, alpha_each:
     return [_point(*stand, alpha_each) for stand in stands[::-every][::-1]]
 
 
-def _point(moment: datetime, one: Proportion, control: Proportion, alpha_each: float) -> Point:
+def _point(moment: datetime, one: Proportion, control: Proportion, alpha_each: float) -> HistoryPoint:
     interval, p_value = _at_every_look(one, control, alpha_each)
     difference, faces = one.rate - control.rate, one.n + control.n
-    return Point(time=moment, faces=faces, difference=difference, interval=interval, p_value=p_value)
+    return HistoryPoint(time=moment, faces=faces, difference=difference, interval=interval, p_value=p_value)
 
 
 def _needed(one: Proportion, control: Proportion, alpha_each: float, effect: float, power: float) -> Needed:

@@ -77,7 +77,7 @@ class Needed(BaseModel):
     still: int = Field(description="How many the two of them lack.")
 
 
-class Point(BaseModel):
+class HistoryPoint(BaseModel):
     """Where a comparison stood at a time."""
 
     time: datetime = Field(description="Predictions made until then, with the feedback that they have now.")
@@ -100,7 +100,7 @@ class Comparison(BaseModel):
     always_valid_p: PValue | None = Field(description="Valid at every look. Null below 100 effective faces.")
     significant: bool = Field(description="always_valid_p is below alpha_each: this alone decides.")
     needed: Needed
-    history: list[Point] = Field(description="How it came about: at most 200 points, the last one as above.")
+    history: list[HistoryPoint] = Field(description="How it came about: at most 200 points, the last one as above.")
 
 
 class SplitCheck(BaseModel):

@@ -1,7 +1,8 @@
 """The command `emotion`.
 
 app         what it is made of
-connection  --url and --key
+connection  --url, --key and what else several have
+local       --local: a service for as long as a command runs
 predict     photos, folders, patterns
 rows        the columns of its CSV
 video       a video with its faces marked, a table, a picture over time

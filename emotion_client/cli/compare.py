@@ -4,7 +4,7 @@ import asyncio
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,10 +12,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from emotion_client import AsyncClient, EmotionError, Prediction, Problem
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
+from emotion_client.cli.local import service
 from emotion_client.compare.choice import Choice
 from emotion_client.compare.figures import Figures, mcnemar
 from emotion_client.compare.run import Comparison, photos, run
 from emotion_client.compare.sheet import can_write, draw
+from emotion_client.emotions import Language, name
 
 
 class _Refused(Exception):  # noqa: N818 - says what a photo is
@@ -28,8 +31,12 @@ def compare(
     b: Annotated[str, typer.Option("--b", metavar="MODEL", help="As --a.")],
     sheet: Annotated[Path | None, typer.Option(help="The faces that they see differently, as a picture.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON in place of tables.")] = False,
-    url: Annotated[str, typer.Option(envvar="EMOTIONCTL_URL", help="The service.")] = "http://localhost:8000",
-    key: Annotated[str | None, typer.Option(envvar="EMOTIONCTL_KEY", help="Your key.")] = None,
+    crop: Crop = "detect",
+    lang: Lang = "en",
+    url: Url = DEFAULT,
+    key: Key = None,
+    local: Local = False,
+    repository: Repository = REPOSITORY,
 ) -> None:
     """Compare two models or versions on a folder of photos.
 
@@ -49,9 +56,10 @@ def compare(
     if not total:
         raise typer.BadParameter(f"{folder}: has no photos")
     try:
-        comparison = asyncio.run(_run(folder, choices, total, url, key, console))
+        with service(url, local, repository) as at:
+            comparison = asyncio.run(_run(folder, choices, total, at, key, crop, console))
         if sheet is not None:
-            draw(comparison.differences, sheet, (a, b), "en")
+            draw(comparison.differences, sheet, (a, b), lang)
     except (EmotionError, OSError, ValueError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -59,7 +67,7 @@ def compare(
         problems = {str(path): text for path, text in sorted(comparison.problems.items())}
         print(json.dumps({"a": a, "b": b, **comparison.figures.as_json(), "problems": problems}, indent=2))
     else:
-        _print(comparison.figures, a, b)
+        _print(comparison.figures, a, b, lang)
     for path, text in sorted(comparison.problems.items()):
         console.print(f"{path}: {text}", style="red", markup=False, soft_wrap=True)
     if comparison.problems:
@@ -67,13 +75,21 @@ def compare(
 
 
 async def _run(
-    folder: Path, choices: tuple[Choice, Choice], total: int, url: str, key: str | None, console: Console
+    folder: Path,
+    choices: tuple[Choice, Choice],
+    total: int,
+    url: str,
+    key: str | None,
+    crop: Literal["detect", "none"],
+    console: Console,
 ) -> Comparison:
     async with AsyncClient(url, key=key) as client:
 
         async def ask(choice: Choice, content: bytes) -> Prediction:
             try:
-                return await client.predict(content, model=choice.model, version=choice.version, label=choice.label)
+                return await client.predict(
+                    content, model=choice.model, version=choice.version, label=choice.label, crop=crop
+                )
             except Problem as problem:
                 if problem.status in (400, 413, 415):
                     raise _Refused(str(problem)) from problem
@@ -85,7 +101,7 @@ async def _run(
             return await run(folder, first, second, refused=_Refused, advance=lambda: progress.advance(task))
 
 
-def _print(figures: Figures, a: str, b: str) -> None:
+def _print(figures: Figures, a: str, b: str, language: Language) -> None:
     console = Console(highlight=False)
     table = Table("", "", show_header=False)
     table.add_row("photos", str(figures.photos))
@@ -103,5 +119,5 @@ def _print(figures: Figures, a: str, b: str) -> None:
     if figures.differences:
         differences = Table("A says", "B says", "faces")
         for (one, other), count in figures.differences.most_common(12):
-            differences.add_row(one, other, str(count))
+            differences.add_row(name(one, language), name(other, language), str(count))
         console.print(differences)

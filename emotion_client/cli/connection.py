@@ -1,6 +1,7 @@
-"""--url and --key, of every command."""
+"""--url, --key, --local, --repository and --lang, of every command that has them."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -8,5 +9,12 @@ from emotion_client.client import URL
 
 Url = Annotated[str, typer.Option("--url", envvar="EMOTIONCTL_URL", help="The service.")]
 Key = Annotated[str | None, typer.Option("--key", envvar="EMOTIONCTL_KEY", help="Your key.", show_envvar=True)]
+Local = Annotated[bool, typer.Option("--local", help="Start a service on this machine, and end it with this command.")]
+Repository = Annotated[
+    Path, typer.Option("--repository", metavar="PATH", help="The models of --local: NAME/VERSION/saved_model.pb.")
+]
+Lang = Annotated[Literal["en", "vi"], typer.Option("--lang", help="Language of the words.")]
+Crop = Annotated[Literal["detect", "none"], typer.Option("--crop", help="none: each photo is a face already, cut out.")]
 
 DEFAULT = URL
+REPOSITORY = Path("model_repository")

@@ -6,6 +6,7 @@ import glob
 import io
 import json
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,15 +28,19 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from emotion_client.answers import Prediction
-from emotion_client.cli.connection import DEFAULT, Key, Url
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
+from emotion_client.cli.local import service
 from emotion_client.cli.rows import COLUMNS, problem_row, rows_of
 from emotion_client.client import AsyncClient
+from emotion_client.emotions import Language, name
 from emotion_client.errors import BadImage, EmotionError
 
 STDIN = "-"
 _ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".heic", ".heif"))
 # A service that restarts is waited for.
 _RETRIES, _TIMEOUT_S = 10, 90.0
+# Answers that may wait for an earlier photo's, for each photo on its way.
+_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +72,20 @@ def predict(
     label: Annotated[str | None, typer.Option(help="A label on one of its versions.")] = None,
     min_face: Annotated[int | None, typer.Option(help="Smallest face to look for, pixels.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Photos on their way at a time.")] = 8,
-    lang: Annotated[str, typer.Option(help="Language of the words in annotated photos: en or vi.")] = "en",
+    crop: Crop = "detect",
+    lang: Lang = "en",
     url: Url = DEFAULT,
     key: Key = None,
+    local: Local = False,
+    repository: Repository = REPOSITORY,
 ) -> None:
     """Read the emotions of every face in photos.
 
     A photo that cannot be read is a row with its problem, and the exit code is 1 at the end.
     """
-    if lang not in ("en", "vi"):
-        raise typer.BadParameter("en or vi", param_hint="--lang")
     if resume and csv_file is None:
         raise typer.BadParameter("goes with --csv", param_hint="--resume")
-    options = {"model": model, "version": version, "label": label, "min_face": min_face}
+    options = {"model": model, "version": version, "label": label, "min_face": min_face, "crop": crop}
     done = _resume(csv_file) if resume and csv_file is not None else set()
     files = [file for file in find(images) if file not in done]
     if annotate is not None:
@@ -91,8 +97,10 @@ def predict(
                 stack.enter_context(csv_file.open("a" if done else "w", encoding="utf-8", newline="")), bool(done)
             )
         else:
-            sink = _Json() if as_json else _Table()
-        problems = asyncio.run(_run(files, sink, url, key, options, concurrency, annotate, lang))
+            sink = _Json() if as_json else _Table(lang)
+        # Nothing is started where nothing is left to do.
+        at = stack.enter_context(service(url, local and bool(files), repository))
+        problems = asyncio.run(_run(files, sink, at, key, options, concurrency, annotate, lang))
         sink.end()
     if problems:
         Console(stderr=True).print(f"{problems} of {len(files)} could not be read", style="red", highlight=False)
@@ -105,24 +113,24 @@ def find(given: list[str]) -> Iterator[str]:
     Raises:
         typer.BadParameter: something named is not there, or a folder or pattern has no photo.
     """
-    for name in given:
-        path = Path(name)
-        if name == STDIN:
-            yield name
+    for text in given:
+        path = Path(text)
+        if text == STDIN:
+            yield text
         elif path.is_dir():
             found = [
                 str(file) for file in sorted(path.rglob("*")) if file.suffix.lower() in _ENDINGS and file.is_file()
             ]
             if not found:
-                raise typer.BadParameter(f"{name}: has no photos")
+                raise typer.BadParameter(f"{text}: has no photos")
             yield from found
         elif path.exists():
-            yield name
+            yield text
         else:
-            matches = glob.glob(name, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
+            matches = glob.glob(text, recursive=True)  # noqa: PTH207 - a pattern may begin anywhere
             found = sorted(file for file in matches if Path(file).is_file())
             if not found:
-                raise typer.BadParameter(f"{name}: there is no such file")
+                raise typer.BadParameter(f"{text}: there is no such file")
             yield from found
 
 
@@ -134,7 +142,7 @@ async def _run(
     options: dict[str, str | int | None],
     concurrency: int,
     annotate: Path | None,
-    lang: str,
+    lang: Language,
 ) -> int:
     """How many could not be read."""
     columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
@@ -147,8 +155,8 @@ async def _run(
                 problems += result.problem is not None
                 sink.add(result)
                 if annotate is not None and result.picture is not None:
-                    name = result.file.replace("/", "_").lstrip("._") if result.file != STDIN else "stdin"
-                    (annotate / f"{name}.png").write_bytes(result.picture)
+                    own = result.file.replace("/", "_").lstrip("._") if result.file != STDIN else "stdin"
+                    (annotate / f"{own}.png").write_bytes(result.picture)
                 progress.advance(task)
     return problems
 
@@ -164,18 +172,25 @@ async def _in_order(
     options: dict[str, str | int | None],
     concurrency: int,
     pictures: bool,
-    lang: str,
+    lang: Language,
 ) -> AsyncIterator[_Result]:
     """The results, in the order of the files, with so many photos on their way and in memory."""
-    waiting: list[asyncio.Task[_Result]] = []
+    waiting: deque[asyncio.Task[_Result]] = deque()
     rest = iter(files)
+    places = asyncio.Semaphore(concurrency)
+
+    async def one(file: str) -> _Result:
+        async with places:
+            return await _one(client, file, options, pictures, lang)
+
     try:
         while True:
-            while len(waiting) < concurrency and (file := next(rest, None)) is not None:
-                waiting.append(asyncio.create_task(_one(client, file, options, pictures, lang)))
+            # More than may be on their way, so that one that takes long does not hold up those behind it.
+            while len(waiting) < _AHEAD * concurrency and (file := next(rest, None)) is not None:
+                waiting.append(asyncio.create_task(one(file)))
             if not waiting:
                 return
-            yield await waiting.pop(0)
+            yield await waiting.popleft()
     finally:
         for task in waiting:
             task.cancel()
@@ -183,7 +198,7 @@ async def _in_order(
 
 
 async def _one(
-    client: AsyncClient, file: str, options: dict[str, str | int | None], pictures: bool, lang: str
+    client: AsyncClient, file: str, options: dict[str, str | int | None], pictures: bool, lang: Language
 ) -> _Result:
     try:
         content = await asyncio.to_thread(sys.stdin.buffer.read if file == STDIN else Path(file).read_bytes)
@@ -195,6 +210,20 @@ async def _one(
     except BadImage as problem:
         return _Result(file, None, str(problem))
     return _Result(file, prediction, None, picture)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    headings: tuple[str, ...]
+    no_face: str
+    at: str
+    unclear: str
+
+
+_WORDS: dict[Language, _Words] = {
+    "en": _Words(("file", "face", "box", "emotion", "confidence"), "none", "at", "unclear"),
+    "vi": _Words(("tệp", "khuôn mặt", "khung", "cảm xúc", "độ tin cậy"), "không có", "tại", "chưa rõ"),
+}
 
 
 class _Csv:
@@ -232,18 +261,20 @@ class _Json:
 
 
 class _Table:
-    def __init__(self) -> None:
-        self._table = Table(Column("file", overflow="fold"), "face", "box", "emotion", "confidence")
+    def __init__(self, language: Language) -> None:
+        self._language, self._words = language, _WORDS[language]
+        file, *others = self._words.headings
+        self._table = Table(Column(file, overflow="fold"), *others)
 
     def add(self, result: _Result) -> None:
         if result.prediction is None:
             self._table.add_row(result.file, "", "", "", f"{result.problem}")
             return
         if not result.prediction.faces:
-            self._table.add_row(result.file, "none", "", "", "")
+            self._table.add_row(result.file, self._words.no_face, "", "", "")
         for number, face in enumerate(result.prediction.faces):
-            box = f"{face.box.width}x{face.box.height} at {face.box.x}, {face.box.y}"
-            emotion = f"{face.emotion} (unclear)" if face.unclear else face.emotion
+            box = f"{face.box.width}x{face.box.height} {self._words.at} {face.box.x}, {face.box.y}"
+            emotion = name(face.emotion, self._language) + (f" ({self._words.unclear})" if face.unclear else "")
             self._table.add_row(result.file, str(number), box, emotion, f"{face.confidence:.2f}")
 
     def end(self) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from emotion_client.answers import Prediction
+from emotion_client.emotions import CLASSES
 
-CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 COLUMNS = (
     *("file", "face", "x", "y", "width", "height", "score", "roll", "emotion", "confidence"),
     *CLASSES,

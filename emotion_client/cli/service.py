@@ -7,13 +7,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from emotion_client.cli.connection import DEFAULT, Key, Url
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Key, Local, Repository, Url
+from emotion_client.cli.local import service
 from emotion_client.client import Client
 
 
-def models(url: Url = DEFAULT, key: Key = None) -> None:
+def models(url: Url = DEFAULT, key: Key = None, local: Local = False, repository: Repository = REPOSITORY) -> None:
     """List models and versions: their state, and the labels on them."""
-    with Client(url, key=key) as client:
+    with service(url, local, repository) as at, Client(at, key=key) as client:
         found = client.models()
     table = Table("model", "version", "state", "labels", "unclear below")
     for model in found:
@@ -47,14 +48,21 @@ def report(
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    table = Table("variant", "assigned", "right", "accuracy")
-    for variant in found.get("variants", []):
-        accuracy = variant.get("accuracy")
-        shown = "" if not isinstance(accuracy, dict) or accuracy.get("value") is None else f"{accuracy['value']:.3f}"
-        counts = (variant.get("assigned", ""), variant.get("correct", ""))
-        table.add_row(str(variant.get("name", variant.get("variant", ""))), *map(str, counts), shown)
     console = Console()
+    table = Table("variant", "share", "requests", "lost", "feedback", "accuracy", "95 % interval", "p95, ms")
+    for one in found["variants"]:
+        accuracy, latency = one["accuracy"], one["latency_ms"]
+        table.add_row(
+            f"{one['name']} (control)" if one["control"] else one["name"],
+            f"{one['share']:.1%}",
+            *(str(one[count]) for count in ("requests", "lost", "feedback")),
+            f"{accuracy['value']:.3f}" if accuracy else "",
+            f"{accuracy['low']:.3f} to {accuracy['high']:.3f}" if accuracy else "",
+            f"{latency['p95']:.0f}" if latency else "",
+        )
     console.print(table)
-    advice = found.get("advice")
-    text = advice.get("text", advice.get("reason", "")) if isinstance(advice, dict) else advice
-    console.print(str(text or ""), markup=False, soft_wrap=True)
+    for one in found["comparisons"]:
+        interval = one["always_valid_interval"]
+        sure = f", {interval['low']:+.3f} to {interval['high']:+.3f} at every look" if interval else ""
+        console.print(f"{one['variant']}: {one['difference']:+.3f} against the control{sure}", markup=False)
+    console.print(f"{found['verdict']}: {found['advice']}", markup=False, soft_wrap=True)

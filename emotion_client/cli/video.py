@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from emotion_client import AsyncClient, EmotionError
-from emotion_client.video.emotions import Language
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Key, Lang, Local, Repository, Url
+from emotion_client.cli.local import service
 from emotion_client.video.errors import VideoError
 from emotion_client.video.reader import Video
 from emotion_client.video.run import Outcome, Wanted, run
@@ -43,9 +44,11 @@ def video(
     every: Annotated[
         str, typer.Option(metavar="TIME", help="Look at a frame each 0.2s, say; 0s: at every frame.")
     ] = "0s",
-    lang: Annotated[str, typer.Option(help="Language of the words in pictures: en or vi.")] = "en",
-    url: Annotated[str, typer.Option(envvar="EMOTIONCTL_URL", help="The service.")] = "http://localhost:8000",
-    key: Annotated[str | None, typer.Option(envvar="EMOTIONCTL_KEY", help="Your key.", show_envvar=True)] = None,
+    lang: Lang = "en",
+    url: Url = DEFAULT,
+    key: Key = None,
+    local: Local = False,
+    repository: Repository = REPOSITORY,
 ) -> None:
     """Read the emotions of every face in a video.
 
@@ -53,10 +56,7 @@ def video(
     failed; what was written until then can be used.
     """
     console = Console(stderr=True, highlight=False)
-    language: Language = "vi" if lang == "vi" else "en"
     every_s = _seconds(every)
-    if lang not in ("en", "vi"):
-        raise typer.BadParameter("en or vi", param_hint="--lang")
     try:
         with ExitStack() as stack:
             source = stack.enter_context(Video(file))
@@ -65,8 +65,9 @@ def video(
                 table = stack.enter_context(csv.open("w", encoding="utf-8", newline=""))
             elif output is None and plot is None:
                 table = sys.stdout
-            wanted = Wanted(output, table, plot, every_s, language)
-            outcome = asyncio.run(_run(source, wanted, url, key, console))
+            wanted = Wanted(output, table, plot, every_s, lang)
+            at = stack.enter_context(service(url, local, repository))
+            outcome = asyncio.run(_run(source, wanted, at, key, console))
     except (VideoError, EmotionError, OSError, ValueError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None

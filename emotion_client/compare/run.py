@@ -8,8 +8,8 @@ from itertools import count
 from pathlib import Path
 
 from emotion_client.compare.figures import Figures
+from emotion_client.emotions import CLASSES
 from emotion_client.video.answers import Box, Face, Predict, Prediction
-from emotion_client.video.emotions import CLASSES
 
 _AT_A_TIME = 4
 """Photos; each is two requests, one after the other."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from emotion_client.compare.run import Difference
+from emotion_client.emotions import Language, colour, name
 from emotion_client.video.answers import Face
-from emotion_client.video.emotions import Language, colour, name
 from emotion_client.video.mark import font
 
 _SIDE, _LINE, _PAD, _COLUMNS = 200, 24, 12, 6

@@ -7,7 +7,6 @@ mark      boxes and words on a frame
 writer    the marked frames and the sound as a file
 table     a row a face
 timeline  each track's emotions over time, as a picture
-emotions  the classes: their names, and their colours
 answers   what is needed of a client's answers
 errors    what can be wrong with a file
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from emotion_client.video.emotions import Language, colour, name
+from emotion_client.emotions import Language, colour, name
 from emotion_client.video.tracks import Track
 
 _LETTERS, _SMALLEST = 1 / 44, 11

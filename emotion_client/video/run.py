@@ -10,8 +10,8 @@ from typing import IO, ParamSpec, TypeAlias, TypeVar
 
 from PIL import Image
 
+from emotion_client.emotions import Language
 from emotion_client.video.answers import Predict, Prediction
-from emotion_client.video.emotions import Language
 from emotion_client.video.mark import mark
 from emotion_client.video.reader import Frame, Sound, Video
 from emotion_client.video.table import Table

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from typing import IO
 
+from emotion_client.emotions import CLASSES
 from emotion_client.video.answers import Prediction
-from emotion_client.video.emotions import CLASSES
 from emotion_client.video.tracks import Track
 
 COLUMNS = (

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from emotion_client.video.emotions import CLASSES, Language, colour, name
+from emotion_client.emotions import CLASSES, Language, colour, name
 from emotion_client.video.errors import VideoError
 from emotion_client.video.tracks import MEMORY_S, Track
 

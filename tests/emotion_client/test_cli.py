@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from emotion_client import Client
 from emotion_client.cli.rows import COLUMNS
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer
@@ -139,6 +141,51 @@ def test_models_health_and_report(emotion: Emotion, gateway: GatewayProcess) -> 
     refused = emotion("report", "nothing")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("Unauthorized: This takes a key of scope report")
+
+
+def test_a_report_by_the_command(model_server: ModelServer, tmp_path: Path, one_face: bytes) -> None:
+    both = (("old", 1), ("new", 2))
+    variants = ", ".join(f"{{name: {name}, model: residual, version: {v}, weight: 1}}" for name, v in both)
+    experiments = tmp_path / "experiments.yaml"
+    experiments.write_text(
+        f"experiments:\n  - {{name: newer, start: 2020-01-01T00:00:00Z, variants: [{variants}]}}\n", encoding="utf-8"
+    )
+    settings = {"model_server": model_server.address, "admin_key": "an-admin-key-of-the-test"}
+    with closing(GatewayProcess(tmp_path / "gateway", experiments=experiments, **settings)) as gateway:
+        with Client(gateway.url, key="an-admin-key-of-the-test") as client:
+            for subject in range(40):
+                with Client(gateway.url, subject=f"{subject}") as asking:
+                    found = asking.predict(one_face)
+                client.feedback(found.id, correct=subject % 4 > 0)
+        command = [sys.executable, "-c", "from emotion_client.cli.app import main; main()", "report", "newer"]
+        environment = {**os.environ, "COLUMNS": "160", "EMOTIONCTL_KEY": "an-admin-key-of-the-test"}
+        command += ["--url", gateway.url]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    old, new = (re.split(r"\s*│\s*", line)[1:-1] for line in done.stdout.splitlines() if re.match("│ (old|new)", line))
+    assert (old[0], new[0]) == ("old (control)", "new")
+    assert int(old[2]) + int(new[2]) == int(old[4]) + int(new[4]) == 40
+    assert old[1] == "50.0%"
+    assert " to " in old[6]
+    assert "keep running: " in done.stdout
+
+
+def test_words_in_vietnamese(emotion: Emotion, folder: Path) -> None:
+    done = emotion("predict", folder / "a.jpg", folder / "empty.png", "--lang", "vi")
+    assert done.returncode == 0
+    assert "khuôn mặt" in done.stdout
+    assert "không có" in done.stdout
+    assert any(word in done.stdout for word in ("vui vẻ", "buồn bã", "bình thường", "tức giận", "ngạc nhiên", "sợ hãi"))
+    assert emotion("predict", folder / "a.jpg", "--lang", "fr").returncode == 2
+
+
+def test_a_folder_of_faces_that_are_cut_out(emotion: Emotion, tmp_path: Path) -> None:
+    for side in (20, 48):
+        Image.new("L", (side, side), 99).save(tmp_path / f"{side}.png")
+    done = emotion("predict", tmp_path, "--crop", "none", "--json")
+    assert [len(json.loads(line)["faces"]) for line in done.stdout.splitlines()] == [1, 1]
+    done = emotion("compare", tmp_path, "--a", "residual:1", "--b", "residual:2", "--crop", "none", "--json")
+    assert json.loads(done.stdout)["faces"] == 2
 
 
 def test_a_video_by_the_command(emotion: Emotion, tmp_path: Path) -> None:
