@@ -1,4 +1,4 @@
-"""`emotion predict` against wrk at the same connections: `make serve`, and in another shell `python -m benchmarks.client`.
+"""`emotion predict` against wrk at the same connections: `make serve`, and elsewhere `python -m benchmarks.client`.
 
 Both send the same photo, and alternate, so that both meet the same machine. The command's time is from its start to its
 end: the interpreter, the search for files, the CSV. The last line is the ratio of the medians. Needs wrk.

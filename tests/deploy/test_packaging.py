@@ -1,6 +1,7 @@
 """pyproject.toml's base and extras hold what the packages import."""
 
 import ast
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 OURS = {"api", "emotion_client", "faces", "serving", "trainer", "wire"}
 # Extras of each package; a package within another is listed before it.
 NEEDED = {
-    "faces": ["heic"],
-    "wire": [],
+    "faces": ["faces", "heic"],
+    "wire": ["wire"],
     "serving/rollout": ["rollout"],
     "serving": ["serving"],
     "api": ["gateway", "otel"],
@@ -32,6 +33,16 @@ BROUGHT = {"pydantic_core": "pydantic", "starlette": "fastapi", "torch": "keras"
 
 def named(lines: list[str]) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
+def brought(extras: list[str]) -> set[str]:
+    """What extras install, those that they name themselves included."""
+    found = named(PROJECT["dependencies"])
+    for extra in extras:
+        for requirement in map(Requirement, EXTRAS[extra]):
+            own = requirement.name == PROJECT["name"]
+            found |= brought(sorted(requirement.extras)) if own else {canonicalize_name(requirement.name)}
+    return found
 
 
 def modules(package: str) -> Iterator[Path]:
@@ -54,7 +65,7 @@ def imports(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", NEEDED)
 def test_a_package_imports_what_it_declares(package: str) -> None:
-    declared = named([*PROJECT["dependencies"], *(line for extra in NEEDED[package] for line in EXTRAS[extra])])
+    declared = brought(NEEDED[package])
     distributions = packages_distributions()
     for file in modules(package):
         for module in imports(file):
@@ -62,10 +73,27 @@ def test_a_package_imports_what_it_declares(package: str) -> None:
             assert declared & {*brings, BROUGHT.get(module)}, f"{file.relative_to(ROOT)} imports {module}"
 
 
-def test_no_extra_repeats_the_base() -> None:
-    base = named(PROJECT["dependencies"])
+def test_no_extra_repeats_what_it_names() -> None:
     for extra, lines in EXTRAS.items():
-        assert not base & named(lines), extra
+        own = [sorted(one.extras) for one in map(Requirement, lines) if one.name == PROJECT["name"]]
+        below = brought([name for names in own for name in names])
+        assert not below & {name for name in named(lines) if name != PROJECT["name"]} or extra == "dev", extra
+
+
+def test_the_client_and_its_command_need_neither_numpy_nor_opencv() -> None:
+    heavy = {"numpy", "opencv-python-headless", "pillow", "grpcio", "matplotlib"}
+    assert not brought(["cli"]) & heavy
+    # Nor do they import what somebody else has installed.
+    script = f"""
+import sys
+for name in {sorted([*heavy, "cv2", "PIL", "grpc", "av"])!r}:
+    sys.modules[name] = None
+import emotion_client
+from emotion_client.cli.app import app
+print(sorted(command.callback.__name__ for command in app.registered_commands))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "['health', 'models', 'predict', 'report']\n", done.stderr
 
 
 def test_the_whole_is_for_development() -> None:
