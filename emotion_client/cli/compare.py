@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from emotion_client import AsyncClient, EmotionError, Prediction, Problem
-from emotion_client.cli.connection import DEFAULT, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
+from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
 from emotion_client.cli.local import service
 from emotion_client.compare.choice import Choice
 from emotion_client.compare.figures import Figures, mcnemar
@@ -83,7 +83,9 @@ async def _run(
     crop: Literal["detect", "none"],
     console: Console,
 ) -> Comparison:
-    async with AsyncClient(url, key=key) as client:
+    async with AsyncClient(url, key=key, **PATIENCE) as client:
+        # At once where nobody is there, and not only after all its patience.
+        await client.health()
 
         async def ask(choice: Choice, content: bytes) -> Prediction:
             try:

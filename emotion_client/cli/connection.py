@@ -1,7 +1,7 @@
 """--url, --key, --local, --repository and --lang, of every command that has them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,3 +18,6 @@ Crop = Annotated[Literal["detect", "none"], typer.Option("--crop", help="none: e
 
 DEFAULT = URL
 REPOSITORY = Path("model_repository")
+
+PATIENCE: dict[str, Any] = {"retries": 1_000, "timeout_s": 90.0}
+"""Of a client whose work is long: a service that restarts is waited for, for so many seconds and however often."""

@@ -28,7 +28,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from emotion_client.answers import Prediction
-from emotion_client.cli.connection import DEFAULT, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
+from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
 from emotion_client.cli.local import service
 from emotion_client.cli.rows import COLUMNS, problem_row, rows_of
 from emotion_client.client import AsyncClient
@@ -37,8 +37,6 @@ from emotion_client.errors import BadImage, EmotionError
 
 STDIN = "-"
 _ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".heic", ".heif"))
-# A service that restarts is waited for.
-_RETRIES, _TIMEOUT_S = 10, 90.0
 # Answers that may wait for an earlier photo's, for each photo on its way.
 _AHEAD = 4
 
@@ -148,7 +146,11 @@ async def _run(
     columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     problems = 0
     console = Console(stderr=True)
-    async with AsyncClient(url, key=key, retries=_RETRIES, timeout_s=_TIMEOUT_S) as client:
+    if not files:
+        return 0
+    async with AsyncClient(url, key=key, **PATIENCE) as client:
+        # At once where nobody is there, and not only after all its patience.
+        await client.health()
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
             task = progress.add_task("photos", total=len(files))
             async for result in _in_order(client, files, options, concurrency, annotate is not None, lang):

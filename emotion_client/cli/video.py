@@ -11,14 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from emotion_client import AsyncClient, EmotionError
-from emotion_client.cli.connection import DEFAULT, REPOSITORY, Key, Lang, Local, Repository, Url
+from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Key, Lang, Local, Repository, Url
 from emotion_client.cli.local import service
 from emotion_client.video.errors import VideoError
 from emotion_client.video.reader import Video
 from emotion_client.video.run import Outcome, Wanted, run
-
-_RETRIES = 8
-"""A service that restarts is waited for."""
 
 
 def _seconds(text: str) -> float:
@@ -83,7 +80,9 @@ def video(
 
 async def _run(source: Video, wanted: Wanted, url: str, key: str | None, console: Console) -> Outcome:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    async with AsyncClient(url, key=key, retries=_RETRIES) as client:
+    async with AsyncClient(url, key=key, **PATIENCE) as client:
+        # At once where nobody is there, and not only after all its patience.
+        await client.health()
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(source.path.name, total=source.duration_s)
             outcome = await run(source, client.predict, wanted, lambda done: progress.update(task, completed=done))

@@ -35,11 +35,11 @@ def gateway(model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def emotion(gateway: GatewayProcess) -> Emotion:
     def run(
-        *arguments: object, url: str = gateway.url, stdin: bytes | None = None
+        *arguments: object, url: str = gateway.url, stdin: bytes | None = None, timeout: float = 100
     ) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", "from emotion_client.cli.app import main; main()", *map(str, arguments)]
         environment = {**os.environ, "EMOTIONCTL_URL": url, "COLUMNS": "160"}
-        done = subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=100, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=timeout, check=False)
         return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
@@ -126,6 +126,18 @@ def test_wrong_paths_and_no_service_are_one_line(emotion: Emotion, folder: Path,
     assert done.stderr.startswith(f"{url}: cannot be reached")
     assert "`make serve` starts a service" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_nobody_is_waited_for_who_was_never_there(emotion: Emotion, folder: Path, tmp_path: Path) -> None:
+    write(tmp_path / "in.mp4", frames(2), [0, 33])
+    url = f"http://127.0.0.1:{free_port()}"
+    for command in (
+        ("predict", folder),
+        ("compare", folder, "--a", "residual:1", "--b", "residual:2"),
+        ("video", tmp_path / "in.mp4"),
+    ):
+        done = emotion(*command, url=url, timeout=30)
+        assert (done.returncode, done.stderr.splitlines()[-1][: len(url)]) == (1, url)
 
 
 def test_a_wrong_key_ends_the_run_with_one_line(emotion: Emotion, folder: Path) -> None:
