@@ -1,5 +1,6 @@
 """What the command is made of."""
 
+import logging
 import os
 import sys
 
@@ -34,6 +35,8 @@ app.command()(report)
 
 def main() -> None:
     """Run it; what goes wrong ends it with one line and exit code 1, Ctrl-C with 130."""
+    # What is tried again is no news; without a handler, Python writes it to standard error.
+    logging.getLogger("stamina").addHandler(logging.NullHandler())
     try:
         app()
     except EmotionError as error:

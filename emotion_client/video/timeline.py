@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator, PercentFormatter
 
 from emotion_client.emotions import CLASSES, Language, colour, name
 from emotion_client.video.errors import VideoError
@@ -83,6 +83,8 @@ class Timeline:
             axes.set_facecolor("#f1f2f4")
             axes.spines[["top", "right"]].set_visible(False)
         rows[-1].set_xlim(start, end)
+        if end - start >= 4:
+            rows[-1].xaxis.set_major_locator(MultipleLocator(_tick_s(end - start)))
         rows[-1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value)))
         rows[-1].set_xlabel(time)
         if longest:
@@ -134,6 +136,12 @@ def _add(bins: dict[int, _Bin], place: int, one: _Bin) -> None:
         bins[place] = _Bin(have.count + one.count, [a + b for a, b in zip(have.sums, one.sums, strict=True)])
     else:
         bins[place] = one
+
+
+def _tick_s(seconds: float) -> float:
+    """Between labels of the time axis: at most 12 of them, at times that a clock has."""
+    steps = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600)
+    return next((step for step in steps if seconds <= 12 * step), 3_600 * -(-seconds // (12 * 3_600)))
 
 
 def _clock(seconds: float) -> str:
