@@ -25,7 +25,7 @@ from emotion_client.answers import (
     Prediction,
     StreamResult,
 )
-from emotion_client.errors import Problem, Unreachable
+from emotion_client.errors import EmotionError, Problem, Unreachable
 from emotion_client.requests import Call, Image, checked, content_of, is_local, read
 from emotion_client.retry import again
 from emotion_client.stream import stream
@@ -44,6 +44,9 @@ class _Settings:
         variant: of an experiment, to test it; needs a key of scope test.
         timeout_s: of a call, with all its attempts.
         retries: attempts after the first.
+
+    Raises:
+        EmotionError: `url` begins with neither http:// nor https://.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class _Settings:
         timeout_s: float = 30.0,
         retries: int = 3,
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise EmotionError(f"{url}: is no URL of a service; one begins with http:// or https://, such as {URL}")
         self.url = url.rstrip("/")
         self.key = key
         self.subject = subject

@@ -1,5 +1,6 @@
 """What the command is made of."""
 
+import io
 import logging
 import os
 import sys
@@ -35,6 +36,9 @@ app.command()(report)
 
 def main() -> None:
     """Run it; what goes wrong ends it with one line and exit code 1, Ctrl-C with 130."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # File names that are not UTF-8 go out as they came in.
+        sys.stdout.reconfigure(errors="surrogateescape")
     # What is tried again is no news; without a handler, Python writes it to standard error.
     logging.getLogger("stamina").addHandler(logging.NullHandler())
     try:
@@ -48,3 +52,10 @@ def main() -> None:
         sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        # A file that the user named, and that cannot be written.
+        where = f"{error.filename}: " if error.filename else ""
+        Console(stderr=True, highlight=False).print(
+            f"{where}{error.strerror or error}", style="red", markup=False, soft_wrap=True
+        )
+        sys.exit(1)

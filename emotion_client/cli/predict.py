@@ -37,6 +37,8 @@ from emotion_client.errors import BadImage, EmotionError
 
 STDIN = "-"
 _ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".heic", ".heif"))
+# File names need not be UTF-8: what is none goes into the CSV as it is.
+_NAMES = "surrogateescape"
 # Answers that may wait for an earlier photo's, for each photo on its way.
 _AHEAD = 4
 
@@ -92,7 +94,8 @@ def predict(
         sink: _Sink
         if csv_file is not None:
             sink = _Csv(
-                stack.enter_context(csv_file.open("a" if done else "w", encoding="utf-8", newline="")), bool(done)
+                stack.enter_context(csv_file.open("a" if done else "w", encoding="utf-8", errors=_NAMES, newline="")),
+                bool(done),
             )
         else:
             sink = _Json() if as_json else _Table(lang)
@@ -145,6 +148,7 @@ async def _run(
     """How many could not be read."""
     columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     problems = 0
+    taken: set[str] = set()
     console = Console(stderr=True)
     if not files:
         return 0
@@ -158,7 +162,11 @@ async def _run(
                 sink.add(result)
                 if annotate is not None and result.picture is not None:
                     own = result.file.replace("/", "_").lstrip("._") if result.file != STDIN else "stdin"
-                    (annotate / f"{own}.png").write_bytes(result.picture)
+                    # Those of two folders may have one name.
+                    names = (own, *(f"{own}-{number}" for number in range(2, len(files) + 2)))
+                    free = next(name for name in names if name not in taken)
+                    taken.add(free)
+                    (annotate / f"{free}.png").write_bytes(result.picture)
                 progress.advance(task)
     return problems
 
@@ -270,14 +278,14 @@ class _Table:
 
     def add(self, result: _Result) -> None:
         if result.prediction is None:
-            self._table.add_row(result.file, "", "", "", f"{result.problem}")
+            self._table.add_row(Text(result.file), "", "", "", Text(f"{result.problem}"))
             return
         if not result.prediction.faces:
-            self._table.add_row(result.file, self._words.no_face, "", "", "")
+            self._table.add_row(Text(result.file), self._words.no_face, "", "", "")
         for number, face in enumerate(result.prediction.faces):
             box = f"{face.box.width}x{face.box.height} {self._words.at} {face.box.x}, {face.box.y}"
             emotion = name(face.emotion, self._language) + (f" ({self._words.unclear})" if face.unclear else "")
-            self._table.add_row(result.file, str(number), box, emotion, f"{face.confidence:.2f}")
+            self._table.add_row(Text(result.file), str(number), box, emotion, f"{face.confidence:.2f}")
 
     def end(self) -> None:
         Console().print(self._table)
@@ -291,7 +299,7 @@ def _resume(path: Path) -> set[str]:
     """
     if not path.exists() or not path.stat().st_size:
         return set()
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors=_NAMES, newline="") as file:
         text = file.read()
     whole = text if text.endswith("\n") else text[: text.rfind("\n") + 1]
     rows = list(csv.reader(io.StringIO(whole)))
@@ -300,6 +308,6 @@ def _resume(path: Path) -> set[str]:
     if len(whole) < len(text) and len(rows) > 1:
         half = next(csv.reader(io.StringIO(text[len(whole) :])), [""])[0]
         rows = [rows[0], *(row for row in rows[1:] if row[0] != half)]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors=_NAMES, newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     return {row[0] for row in rows[1:]}

@@ -17,7 +17,7 @@ def predict(client: Any) -> Ask:  # noqa: F811
 
     async def run(content: bytes, **query: Any) -> PredictResponse:
         answer = await client.post("/v1/predict", params=query, content=content, headers={"Content-Type": "image/jpeg"})
-        answer.raise_for_status()
+        assert answer.is_success, answer.text
         return PredictResponse.model_validate(answer.json())
 
     return run

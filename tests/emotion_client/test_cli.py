@@ -35,12 +35,18 @@ def gateway(model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def emotion(gateway: GatewayProcess) -> Emotion:
     def run(
-        *arguments: object, url: str = gateway.url, stdin: bytes | None = None, timeout: float = 100
+        *arguments: object,
+        url: str = gateway.url,
+        stdin: bytes | None = None,
+        timeout: float = 100,
+        errors: str = "strict",
     ) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-c", "from emotion_client.cli.app import main; main()", *map(str, arguments)]
-        environment = {**os.environ, "EMOTIONCTL_URL": url, "COLUMNS": "160"}
+        environment = {**os.environ, "EMOTIONCTL_URL": url, "COLUMNS": "160", "LC_ALL": "C.UTF-8"}
         done = subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=timeout, check=False)
-        return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+        return subprocess.CompletedProcess(
+            command, done.returncode, done.stdout.decode(errors=errors), done.stderr.decode()
+        )
 
     return run
 
@@ -126,6 +132,46 @@ def test_wrong_paths_and_no_service_are_one_line(emotion: Emotion, folder: Path,
     assert done.stderr.startswith(f"{url}: cannot be reached")
     assert "`make serve` starts a service" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_odd_names_stay_what_they_are(emotion: Emotion, tmp_path: Path, one_face: bytes) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out.csv"
+    photos.mkdir()
+    names = sorted([b"caf\xe9.jpg", b"new\nline.jpg", b"[bold]x.jpg", b"=1+1.jpg", "Zoë 😀.jpg".encode()])
+    for name in names:
+        (photos / os.fsdecode(name)).write_bytes(one_face)
+    assert emotion("predict", photos, "--csv", out).returncode == 0
+    whole = out.read_bytes()
+    assert [name for name in names if name not in whole] == []
+    out.write_bytes(whole[:-200])
+    assert emotion("predict", photos, "--csv", out, "--resume").returncode == 0
+    assert sorted(out.read_bytes().splitlines()) == sorted(whole.splitlines())
+    for style in ((), ("--json",)):
+        done = emotion("predict", photos, *style, errors="surrogateescape")
+        assert (done.returncode, done.stderr) == (0, "")
+        for name in names:
+            if b"\n" not in name:
+                assert os.fsdecode(name) in done.stdout
+
+
+def test_pictures_of_one_name_are_all_kept(emotion: Emotion, tmp_path: Path, one_face: bytes) -> None:
+    for name in ("a/b.jpg", "a_b.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(one_face)
+    assert emotion("predict", tmp_path / "photos", "--annotate", tmp_path / "marked").returncode == 0
+    assert len(list((tmp_path / "marked").iterdir())) == 2
+
+
+def test_what_cannot_be_written_is_one_line(emotion: Emotion, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for option in ("--csv", "--annotate"):
+        done = emotion("predict", folder / "a.jpg", option, file / "x")
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [f"{file / 'x'}: Not a directory"]
+    for url in ("localhost:8000", "ftp://localhost"):
+        done = emotion("health", url=url)
+        assert (done.returncode, done.stderr.startswith(f"{url}: is no URL of a service")) == (1, True)
 
 
 def test_nobody_is_waited_for_who_was_never_there(emotion: Emotion, folder: Path, tmp_path: Path) -> None:
