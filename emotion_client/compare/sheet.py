@@ -11,7 +11,7 @@ from emotion_client.video.answers import Face
 from emotion_client.video.mark import font
 
 _SIDE, _LINE, _PAD, _COLUMNS = 200, 24, 12, 6
-_TRUTH = {"en": "is {}", "vi": "là {}"}
+_TRUTH = {"en": "folder: {}", "vi": "thư mục: {}"}
 
 
 def can_write(path: Path) -> bool:

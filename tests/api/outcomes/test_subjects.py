@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from api.outcomes import tables
@@ -42,7 +43,9 @@ async def test_over_http(gateway: Any, make: Callable) -> None:
     assert (await client.delete("/v1/outcomes", headers={**named, "X-Admin-Key": "no"})).status_code == 401
 
 
-async def test_from_the_command_line(outcomes: OutcomeWriter, make: Callable, database_url: str) -> None:
+async def test_from_the_command_line(
+    outcomes: OutcomeWriter, make: Callable, database_url: str, tmp_path: Path
+) -> None:
     await outcomes.ready()
     outcomes.record(one := make("happy", subject="anna"))
     await outcomes.written(one.id)
@@ -62,5 +65,5 @@ async def test_from_the_command_line(outcomes: OutcomeWriter, make: Callable, da
     assert other.stdout == "predictions deleted: 0\n", other.stderr
     own = await run(EMOTION_SUBJECT_SECRET=SECRET)
     assert own.stdout == "predictions deleted: 1\n", own.stderr
-    wrong = await run(EMOTION_SUBJECT_SECRET=SECRET, EMOTION_DATABASE_URL="sqlite:////nowhere/at/all.db")
+    wrong = await run(EMOTION_SUBJECT_SECRET=SECRET, EMOTION_DATABASE_URL=f"sqlite:///{tmp_path}/another.db")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
