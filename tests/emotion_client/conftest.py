@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from api.http.schemas import PredictResponse
@@ -17,7 +18,8 @@ def predict(client: Any) -> Ask:  # noqa: F811
 
     async def run(content: bytes, **query: Any) -> PredictResponse:
         answer = await client.post("/v1/predict", params=query, content=content, headers={"Content-Type": "image/jpeg"})
-        assert answer.is_success, answer.text
+        if answer.is_error:
+            raise httpx.HTTPStatusError(answer.text, request=answer.request, response=answer)
         return PredictResponse.model_validate(answer.json())
 
     return run
