@@ -31,6 +31,13 @@ export function close() {
   stop();
 }
 
+// With another key, or without one, a stream begins anew.
+document.addEventListener("key", () => {
+  if (!session) return;
+  session.way = undefined;
+  session.socket?.close();
+});
+
 function consent() {
   const possible = Boolean(navigator.mediaDevices?.getUserMedia);
   show(
