@@ -114,6 +114,7 @@ def _shoot(page: webdriver.Chrome, height: int | None = None) -> bytes:
 
 def _for_readme(page: webdriver.Chrome, name: str, theme: str, height: int) -> None:
     _dress(page, README_WIDTH, theme)
+    page.execute_script("document.activeElement.blur()")
     with Image.open(BytesIO(_shoot(page, height))) as picture:
         picture.convert("RGB").save(IMAGES / f"{name}.jpg", quality=82, optimize=True)
 

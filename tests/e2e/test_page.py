@@ -293,6 +293,9 @@ def test_nothing_sticks_out_on_a_phone(page: webdriver.Chrome, theme: str) -> No
         one(page, "#tab-api").click()
         one(page, "#api table")
         assert page.execute_script(wide) == 360
+        inside = "return document.querySelector('.settings').getBoundingClientRect().right <= 344"
+        page.execute_script("document.getElementById('key-button').textContent = 'Forget key'")
+        assert page.execute_script(inside)
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
