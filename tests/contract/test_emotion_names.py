@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.pictures.annotate import emotion_name
-from emotion_client.video import emotions
+from emotion_client import emotions
 from faces.contract import CLASSES
 
 WORDS = (Path(__file__).parents[2] / "api/web/words.js").read_text(encoding="utf-8")
