@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: serve test drills lint audit smoke trainer protos prometheus-rule lock clean
+.PHONY: serve test drills lint audit smoke screenshots trainer protos prometheus-rule lock clean
 
 serve: $(VENV)/.serve
 	@$(BIN)/python -m scripts.serve
@@ -29,6 +29,10 @@ audit: $(VENV)/.dev
 # Where Docker is: the images, docker-compose.yml and, with kind, k8s/overlays/dev.
 smoke:
 	@scripts/smoke.sh
+
+# Where chromium and chromium-driver are: the page in build/screenshots/, and the two pictures of README.
+screenshots: $(VENV)/.dev
+	@$(BIN)/python -m scripts.screenshots
 
 trainer: $(VENV)/.trainer
 

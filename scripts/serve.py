@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 
 from serving import models_config
@@ -187,6 +188,10 @@ def _show(port: int) -> None:
         with _DIRECT.open(request, timeout=30) as response:
             answer = json.load(response)
     except OSError as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code == HTTPStatus.UNAUTHORIZED:
+            # EMOTION_KEYS_FILE holds digests of keys only, so there is none to show a photo with.
+            print(f"\nhttp://{HOST}:{port}/ asks for a key. Ctrl-C stops.", flush=True)
+            return
         raise ServingError(f"POST {url} failed: {error}") from error
     model, size = answer["model"], answer["image"]
     print(f"\n{PHOTO}, {size['width']}x{size['height']} pixels, by {model['name']} version {model['version']}:\n")

@@ -13,6 +13,10 @@ const FAST_MS = 90;
 const TIMELINE_S = 60;
 const SMOOTHING_S = 0.4;
 const WAIT_MS = 1000;
+const GLIDE_MS = 60; // time constant with which a frame on the picture follows its face
+const SAME = 0.3; // overlap of two boxes of one face, where no stream tracks it
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 let root = null;
 let session = null;
@@ -26,6 +30,13 @@ export function open(element) {
 export function close() {
   stop();
 }
+
+// With another key, or without one, a stream begins anew.
+document.addEventListener("key", () => {
+  if (!session) return;
+  session.way = undefined;
+  session.socket?.close();
+});
 
 function consent() {
   const possible = Boolean(navigator.mediaDevices?.getUserMedia);
@@ -48,6 +59,7 @@ async function start() {
     announce(text);
     show(
       root,
+      h("h1", {}, t("camera.heading")),
       h("div", { class: "state problem", role: "alert" }, h("p", {}, text), h("button", { class: "button", onclick: start }, t("retry"))),
     );
     return;
@@ -59,11 +71,13 @@ async function start() {
   const video = h("video", { playsinline: true, muted: true, "aria-label": t("camera.heading") });
   video.muted = true;
   video.srcObject = stream;
-  session = { stream, video, canvas: h("canvas"), side: 0, times: [], waits: [], points: [], smoothed: null, faces: [], running: true };
+  session = { stream, video, canvas: h("canvas"), side: 0, times: [], waits: [], points: [], smoothed: null, faces: [], drawn: [], running: true };
   for (const track of stream.getTracks()) track.addEventListener("ended", stopped);
   await video.play().catch(() => {});
   if (!session) return;
   live();
+  root.querySelector("#camera-stop").focus();
+  glide(session);
   run(session);
 }
 
@@ -77,13 +91,15 @@ function stop() {
 
 function stopped() {
   stop();
-  if (root && !root.hidden) consent();
+  if (!root || root.hidden) return;
+  consent();
+  root.querySelector("#camera-start")?.focus();
 }
 
 function live() {
   const one = session;
   one.drawing = svg("svg", { "aria-hidden": "true" });
-  one.status = h("p", { class: "status", role: "status" }, t("camera.running"));
+  one.status = h("p", { class: "status", role: "status" }, t(one.way === undefined ? "camera.connecting" : "camera.running"));
   one.figures = h("dl", { class: "figures-line" });
   one.now = h("p", { class: "now" }, t("camera.nobody"));
   one.line = h("div", { class: "timeline" });
@@ -126,10 +142,14 @@ async function run(one) {
       if (!(error instanceof Failure)) throw error;
       if (error.status === 401) {
         stop();
-        show(root, failed(error, start));
+        show(root, h("h1", {}, t("camera.heading")), failed(error, start));
         return;
       }
       one.status.textContent = error.status === 0 ? t("camera.lost") : describe(error);
+      one.faces = one.drawn = [];
+      frames(one);
+      // Who was gone may have a stream again, even where it came to a POST each meanwhile.
+      if (error.status === 0) one.way = undefined;
       announce(one.status.textContent);
       await pause(1000 * (error.retryAfter ?? 0) || WAIT_MS);
     }
@@ -160,7 +180,6 @@ async function send(one) {
 
 /** An open stream, or null where the service, a proxy or a missing key does not let it through. */
 function connect(one) {
-  one.status.textContent = t("camera.connecting");
   const url = new URL("v1/stream", location.href);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return new Promise((resolve) => {
@@ -217,6 +236,7 @@ function took(one, ms) {
 function take(one, answer) {
   one.faces = answer.faces.map((face) => ({ ...face, box: scaled(face.box, 1 / one.scale) }));
   const [largest] = one.faces;
+  aim(one);
   const time = performance.now() / 1000;
   if (largest) {
     const keep = one.last ? Math.exp(-(time - one.last) / SMOOTHING_S) : 0;
@@ -236,17 +256,57 @@ function take(one, answer) {
 
 const scaled = ({ x, y, width, height }, by) => ({ x: x * by, y: y * by, width: width * by, height: height * by });
 
-function draw(one) {
+function overlap(one, other) {
+  const wide = Math.min(one.x + one.width, other.x + other.width) - Math.max(one.x, other.x);
+  const tall = Math.min(one.y + one.height, other.y + other.height) - Math.max(one.y, other.y);
+  if (wide <= 0 || tall <= 0) return 0;
+  return (wide * tall) / (one.width * one.height + other.width * other.height - wide * tall);
+}
+
+/** Each face that was drawn before starts from there, for glide() to take it to where it is now. */
+function aim(one) {
+  const before = one.drawn;
+  one.drawn = one.faces.map((face) => {
+    const known = before.find((old) =>
+      face.track === undefined ? overlap(old.box, face.box) > SAME : old.face.track === face.track,
+    );
+    return { face, box: known && !still.matches ? known.box : face.box };
+  });
+}
+
+/** The video is smoother than the replies are frequent: between them frames go on to their faces. */
+function glide(one) {
+  let last = performance.now();
+  const step = (now) => {
+    if (!one.running) return;
+    const part = 1 - Math.exp(-Math.max(0, now - last) / GLIDE_MS);
+    last = now;
+    const moving = one.drawn.filter(({ box, face }) => Object.keys(box).some((key) => Math.abs(face.box[key] - box[key]) > 0.5));
+    for (const each of moving)
+      each.box = Object.fromEntries(
+        Object.entries(each.box).map(([key, value]) => [key, value + part * (each.face.box[key] - value)]),
+      );
+    if (moving.length) frames(one);
+    requestAnimationFrame(step);
+  };
+  requestAnimationFrame(step);
+}
+
+function frames(one) {
   const { videoWidth: width = 0, videoHeight: height = 0 } = one.video;
   one.drawing.setAttribute("viewBox", `0 0 ${width || 4} ${height || 3}`);
   const size = Math.max(width, height) / 26;
   one.drawing.replaceChildren(
-    ...one.faces.map((face) => {
+    ...one.drawn.map(({ face, box: { x, y, width: wide, height: tall } }) => {
       // The picture is a mirror, the text is not.
-      const box = { ...face.box, x: width - face.box.x - face.box.width };
+      const box = { x: width - x - wide, y, width: wide, height: tall };
       return frame(box, labelOf(face), colour(face), { size, line: size / 6, round: size / 5, picture: { width, height } });
     }),
   );
+}
+
+function draw(one) {
+  frames(one);
   const [largest] = one.faces;
   one.now.textContent = largest ? t("face.title", { number: 1, sentence: sentence(largest) }) : t("camera.nobody");
   announce(one.now.textContent);

@@ -111,7 +111,7 @@ async function report(place, fresh = false) {
             points(one.difference),
             one.always_valid_interval ? `${points(one.always_valid_interval.low)} … ${points(one.always_valid_interval.high)}` : "–",
             one.always_valid_p === null ? "–" : number(one.always_valid_p, 4),
-            number(one.needed.still),
+            found.verdict === "keep running" ? number(one.needed.still) : "–",
           ]),
         ),
       ),
@@ -137,7 +137,7 @@ async function report(place, fresh = false) {
 }
 
 const section = (title, ...content) => h("section", {}, h("h2", {}, title), content);
-const points = (value) => `${value < 0 ? "−" : "+"}${number(100 * Math.abs(value), 2)}`;
+const points = (value) => `${value < 0 ? "−" : "+"}${number(100 * Math.abs(value), 1)}`;
 
 const table = (names, rows, more = []) =>
   h(
@@ -179,36 +179,33 @@ function intervals(variants) {
 
 /** The difference over time in its band, with the line of no difference. */
 function course(history) {
-  const [wide, tall, left] = [640, 180, 52];
+  const [wide, tall] = [640, 180];
   const times = history.map(({ time }) => Date.parse(time));
   const reach = Math.max(...history.map(({ interval }) => Math.max(Math.abs(interval.low), Math.abs(interval.high))));
   const span = times.at(-1) - times[0] || 1;
-  const x = (index) => left + ((wide - left) * (times[index] - times[0])) / span;
-  const y = (value) => tall / 2 - (value / reach) * (tall / 2 - 8);
+  const x = (index) => (wide * (times[index] - times[0])) / span;
+  const y = (value) => (tall / 2) * (1 - value / reach);
   const at = (value, index) => `${x(index).toFixed(1)},${y(value).toFixed(1)}`;
   const band = [
     ...history.map(({ interval }, index) => at(interval.high, index)),
     ...history.map(({ interval }, index) => at(interval.low, index)).reverse(),
   ];
   const last = history.at(-1);
-  const label = (value) =>
-    svg("text", { x: 0, y: y(value) + 4, class: "tick" }, document.createTextNode(value ? points(value) : "0"));
   return h(
     "figure",
     { class: "course" },
+    h("div", { class: "ticks note", "aria-hidden": "true" }, [points(reach), "0", points(-reach)].map((tick) => h("span", {}, tick))),
     svg(
       "svg",
       {
         viewBox: `0 0 ${wide} ${tall}`,
         role: "img",
+        preserveAspectRatio: "none",
         "aria-label": `${points(last.difference)} (${points(last.interval.low)} … ${points(last.interval.high)})`,
       },
       svg("polygon", { class: "band", points: band.join(" ") }),
-      svg("line", { class: "zero", x1: left, x2: wide, y1: y(0), y2: y(0) }),
+      svg("line", { class: "zero", x1: 0, x2: wide, y1: y(0), y2: y(0) }),
       svg("polyline", { class: "line", points: history.map(({ difference }, index) => at(difference, index)).join(" ") }),
-      label(reach),
-      label(0),
-      label(-reach),
     ),
     h(
       "figcaption",

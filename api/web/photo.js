@@ -8,7 +8,7 @@ import { ask, askJson, hasKey, offers, photoForm, subject } from "./service.js";
 import { failed, loading } from "./states.js";
 import { number, percent, t } from "./words.js";
 
-const SAMPLES = ["two", "one", "tilted", "dark"];
+const SAMPLES = ["two", "group", "one", "tilted", "dark"];
 const LONGER_SIDE = 1600; // pixels that are sent; more shows the service no face that it could not see
 const OPEN_AT_ONCE = 3;
 
@@ -74,7 +74,7 @@ const sample = (name) =>
         try {
           take(await (await ask(`assets/${name}.jpg`)).blob());
         } catch (error) {
-          show(root, failed(error, welcome));
+          trouble(failed(error, welcome));
         }
       },
     },
@@ -132,6 +132,8 @@ const predict = (choice) =>
     headers: { "X-Subject-ID": subject },
   });
 
+const trouble = (...content) => show(root, h("h1", {}, t("photo.heading")), content);
+
 async function look() {
   const mine = ++turn;
   show(root, loading(t("photo.looking")));
@@ -142,10 +144,12 @@ async function look() {
     known = offered;
     result();
     announce(headline());
+    // What was pressed is gone. Keyboards and screen readers go on where the answer begins.
+    if (document.activeElement === document.body) root.querySelector("h1").focus();
   } catch (error) {
     if (mine !== turn) return;
     answer = null;
-    show(root, failed(error, look), h("p", {}, another()));
+    trouble(failed(error, look), h("p", {}, another()));
   }
 }
 

@@ -7,7 +7,7 @@ import { t } from "./words.js";
 export const loading = (text = t("loading")) =>
   h("div", { class: "state", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), h("p", {}, text));
 
-export const empty = (title, text) => h("div", { class: "state" }, h("h3", {}, title), text && h("p", {}, text));
+export const empty = (title, text) => h("div", { class: "state" }, h("h2", {}, title), text && h("p", {}, text));
 
 /** In words that say what to do. Anything but a Failure is our own mistake, and goes to the console as well. */
 export function describe(error) {

@@ -1,6 +1,7 @@
 """A drill: a real Prometheus scrapes a real gateway, and every query of the dashboard has something to show."""
 
 import asyncio
+import json
 import math
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from tests.api.gateway_process import GatewayProcess
 from tests.deploy import monitored
@@ -93,6 +96,16 @@ def closing() -> Iterator[list[Any]]:
         thing.close()
 
 
+async def stream(url: str, frame: bytes) -> None:
+    """One frame of a camera."""
+    address = f"{url.replace('http', 'ws', 1)}/v1/stream"
+    async with connect(address, subprotocols=[Subprotocol("emotion.v1")], proxy=None) as socket:
+        await socket.send(json.dumps({"type": "configure", "label": "stable"}))
+        await socket.send(frame)
+        reply = json.loads(await socket.recv())
+        assert reply["type"] == "result", reply
+
+
 async def test_every_query_of_the_dashboard_returns_data(program: str, tmp_path: Path, closing: list[Any]) -> None:
     queries = {f"{title}: {query}": query for title, query in monitored.queries(rate_interval="10s")}
     async with monitored.model_server() as server, httpx.AsyncClient(timeout=60) as client:
@@ -108,6 +121,7 @@ async def test_every_query_of_the_dashboard_returns_data(program: str, tmp_path:
             async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as asking:
                 while queries and loop.time() < deadline:
                     await monitored.traffic(asking, monitored.photo())
+                    await stream(gateway.url, monitored.photo())
                     await asyncio.sleep(0.3)
                     for title, query in list(queries.items()):
                         if await prometheus.has_data(client, query):

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
 
+from tests.chromium import camera, chromium
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,11 +43,14 @@ class Demo:
     http_port: int = field(default_factory=free_port)
     grpc_port: int = field(default_factory=free_port)
     path: str = field(default_factory=lambda: os.environ["PATH"])
+    # Of the gateway, by their environment variables.
+    settings: dict[str, str] = field(default_factory=dict)
     output: str = ""
 
     def start(self) -> None:
         environment = {
             **os.environ,
+            **self.settings,
             "EMOTION_PORT": str(self.http_port),
             "MODEL_SERVER_PORT": str(self.grpc_port),
             "PATH": self.path,
@@ -127,3 +132,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     demo.wait_for("Ctrl-C stops.")
     yield demo
     demo.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    folder = tmp_path_factory.mktemp("chromium")
+    with chromium(folder / "profile", *camera(folder)) as driver:
+        yield driver

@@ -2,47 +2,24 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.chromium import MISSING, chromium
+from tests.axe import findings
+from tests.chromium import MISSING, SECONDS, on_a_phone, one, until
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
-SECONDS = 30
 WEIGHT = 150_000
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Chromium's fake camera shows: a bundled portrait that wanders."""
-    path = tmp_path_factory.mktemp("film") / "camera.mjpeg"
-    portrait = cv2.resize(cv2.imread(str(ROOT / "api/samples/one.jpg")), (480, 562))
-    frames = []
-    for shift in range(20):
-        _, file = cv2.imencode(".jpg", portrait[2 * shift : 2 * shift + 480])
-        frames.append(file.tobytes())
-    path.write_bytes(b"".join(frames))
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, film: Path) -> Iterator[webdriver.Chrome]:
-    camera = (
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-video-capture={film}",
-    )
-    with chromium(tmp_path_factory.mktemp("chromium"), *camera) as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -55,15 +32,6 @@ def page(running, browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     yield browser
     assert [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     browser.execute_script("localStorage.clear()")
-
-
-def until(page: webdriver.Chrome, condition: Callable[[], object]) -> None:
-    WebDriverWait(page, SECONDS).until(lambda _: condition())
-
-
-def one(page: webdriver.Chrome, selector: str):
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, selector))
-    return page.find_element(By.CSS_SELECTOR, selector)
 
 
 def send(page: webdriver.Chrome, file: Path) -> None:
@@ -88,7 +56,7 @@ def test_it_shows_each_face_with_its_seven_probabilities(page: webdriver.Chrome)
         assert box["x"] + box["width"] <= picture["x"] + picture["width"]
 
 
-@pytest.mark.parametrize("name", ["two", "one", "tilted", "dark"])
+@pytest.mark.parametrize("name", ["two", "one", "tilted", "dark", "group"])
 def test_each_sample_has_a_face(page: webdriver.Chrome, name: str) -> None:
     one(page, f'.sample img[src="assets/{name}.jpg"]').click()
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
@@ -120,6 +88,17 @@ def test_no_face_says_what_to_do(page: webdriver.Chrome, tmp_path: Path) -> None
     page.find_element(By.CSS_SELECTOR, "#photo .state button").click()
     until(page, lambda: not page.find_elements(By.CSS_SELECTOR, "#photo .state button, #photo .spinner"))
     assert one(page, "#photo h1").text == "No face found"
+
+
+def test_all_twelve_of_a_group_are_found(page: webdriver.Chrome) -> None:
+    one(page, '.sample img[src="assets/group.jpg"]').click()
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
+    assert one(page, "#photo h1").text == "12 faces"
+    shown = lambda: [card.text for card in page.find_elements(By.CSS_SELECTOR, ".figures") if card.is_displayed()]  # noqa: E731
+    assert len(shown()) == 1
+    page.find_elements(By.CSS_SELECTOR, ".face")[11].click()
+    assert len(shown()) == 1
+    assert page.find_elements(By.CSS_SELECTOR, ".card")[11].get_attribute("class").endswith(" chosen")
 
 
 def test_large_photos_are_shrunk_before_they_are_sent(page: webdriver.Chrome, tmp_path: Path) -> None:
@@ -155,6 +134,64 @@ def test_a_post_a_frame_where_no_stream_opens(page: webdriver.Chrome) -> None:
     assert "one POST a frame" in one(page, ".figures-line").text
 
 
+# Answers each frame after a while, with a face that is now on one side and now on the other.
+TWO_PLACES = """
+window.WebSocket = class extends EventTarget {
+  constructor() { super(); this.sent = 0; setTimeout(() => this.dispatchEvent(new Event("open"))); }
+  close() {}
+  send(data) {
+    if (typeof data === "string") return;
+    const box = { x: this.sent++ % 2 ? 40 : 240, y: 100, width: 120, height: 120 };
+    const only = { happy: 1 };
+    const face = { track: 1, box, emotion: "happy", unclear: false, probabilities: only, smoothed: only };
+    setTimeout(() => this.onmessage({ data: JSON.stringify({ type: "result", faces: [face] }) }), 400);
+  }
+};
+"""
+PLACES = """
+const done = arguments[0], places = new Set(), end = performance.now() + 3000;
+const look = () => {
+  places.add(Number(document.querySelector("#camera .frame rect").getAttribute("x")));
+  performance.now() < end ? requestAnimationFrame(look) : done([...places]);
+};
+look();
+"""
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_frames_glide_between_replies_unless_motion_is_unwanted(page: webdriver.Chrome, motion: str) -> None:
+    wish = {"features": [{"name": "prefers-reduced-motion", "value": motion}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", wish)
+    page.refresh()
+    page.execute_script(TWO_PLACES)
+    one(page, "#tab-camera").click()
+    one(page, "#camera-start").click()
+    one(page, "#camera .frame")
+    places = page.execute_async_script(PLACES)
+    assert 120 <= min(places) < max(places) <= 320
+    assert len(places) == 2 if motion == "reduce" else len(places) > 4, places
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_camera_goes_on_after_the_service_was_gone(demo, browser: webdriver.Chrome) -> None:
+    demo.start()
+    demo.wait_for("Ctrl-C stops.")
+    browser.get(f"{demo.url}/#camera")
+    one(browser, "#camera-start").click()
+    one(browser, "#camera .frame")
+    demo.close()
+    until(browser, lambda: one(browser, "#camera .status").text == "Connection lost. Trying again…")
+    assert not browser.find_elements(By.CSS_SELECTOR, "#camera .frame")
+    demo.output = ""
+    demo.start()
+    demo.wait_for("Ctrl-C stops.")
+    one(browser, "#camera .frame")
+    assert one(browser, "#camera .status").text == "Live"
+    assert "WebSocket" in one(browser, ".figures-line").text
+    browser.get("about:blank")
+    browser.get_log("browser")  # it tells of each connection that failed
+
+
 def test_what_the_model_looked_at(page: webdriver.Chrome) -> None:
     send(page, ROOT / "api/samples/two.jpg")
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#photo .tools > button"))
@@ -165,6 +202,7 @@ def test_what_the_model_looked_at(page: webdriver.Chrome) -> None:
 def test_experiments_are_for_operators(page: webdriver.Chrome) -> None:
     one(page, "#tab-experiments").click()
     until(page, lambda: "for operators" in one(page, "#experiments").text)
+    assert findings(page) == []
     page.get_log("browser")  # the browser tells of the 403
 
 
@@ -183,6 +221,45 @@ def test_the_keyboard_is_enough(page: webdriver.Chrome) -> None:
     page.find_elements(By.CSS_SELECTOR, ".face")[1].send_keys(Keys.ENTER)
     assert "Face 2" in active().text
     page.get_log("browser")  # the browser tells of the 403 of the experiments on the way
+
+
+def test_a_walk_by_keyboard_alone(page: webdriver.Chrome) -> None:
+    def is_at(selector: str) -> bool:
+        return page.execute_script("return document.activeElement.matches(arguments[0])", selector)
+
+    def press(*keys: str) -> None:
+        ActionChains(page).send_keys(*keys).perform()
+
+    def walk(selector: str, back: bool = False) -> None:
+        for _ in range(40):
+            if is_at(selector):
+                return
+            chain = ActionChains(page)
+            (
+                chain.key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT) if back else chain.send_keys(Keys.TAB)
+            ).perform()
+        raise AssertionError(f"no way to {selector}")
+
+    one(page, ".sample")
+    walk("#file")
+    walk(".sample", back=True)
+    walk(".sample:first-child", back=True)
+    press(Keys.ENTER)
+    one(page, ".card")
+    assert is_at("#photo h1")
+    walk(".card:nth-child(2) .face")
+    press(Keys.ENTER)
+    assert is_at(".card.chosen:nth-child(2) .face")
+    walk("#photo pre")
+    walk("#tab-photo", back=True)
+    press(Keys.ARROW_RIGHT)
+    assert is_at("#tab-camera")
+    walk("#camera-start")
+    press(Keys.ENTER)
+    one(page, "#camera .frame")
+    assert is_at("#camera-stop")
+    press(Keys.SPACE)
+    assert is_at("#camera-start")
 
 
 def test_it_speaks_vietnamese(page: webdriver.Chrome) -> None:
@@ -205,9 +282,7 @@ def test_both_languages_have_every_word(page: webdriver.Chrome) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_sticks_out_on_a_phone(page: webdriver.Chrome, theme: str) -> None:
-    page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
-    )
+    on_a_phone(page)
     try:
         Select(one(page, "#theme")).select_by_value(theme)
         wide = "return document.documentElement.scrollWidth"
@@ -218,6 +293,9 @@ def test_nothing_sticks_out_on_a_phone(page: webdriver.Chrome, theme: str) -> No
         one(page, "#tab-api").click()
         one(page, "#api table")
         assert page.execute_script(wide) == 360
+        inside = "return document.querySelector('.settings').getBoundingClientRect().right <= 344"
+        page.execute_script("document.getElementById('key-button').textContent = 'Forget key'")
+        assert page.execute_script(inside)
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -10,6 +10,7 @@ from faces.detect import FaceDetector
 from faces.detect.haar import Haar
 from faces.detect.mtcnn import Mtcnn
 from faces.detect.yunet import YuNet
+from tests.conftest import SAMPLES
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +33,12 @@ def detector(request: pytest.FixtureRequest) -> FaceDetector:
 def one(one_face: bytes) -> Grey:
     """A portrait."""
     return decode(one_face, max_bytes=10 * 2**20, max_pixels=25_000_000)
+
+
+@pytest.fixture(scope="session")
+def group() -> Grey:
+    """Twelve faces."""
+    return decode((SAMPLES / "group.jpg").read_bytes(), max_bytes=10 * 2**20, max_pixels=25_000_000)
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,14 @@ def test_two_faces_largest_first(detector: FaceDetector, two: Grey) -> None:
     assert any(is_at(face.square, COLLINS) for face in found)
 
 
+def test_twelve_faces_on_one_sheet(detector: FaceDetector, group: Grey) -> None:
+    found = detector.detect(group).faces
+    assert {(int(4 * face.square.x // group.shape[1]), int(3 * face.square.y // group.shape[0])) for face in found} == {
+        (column, row) for column in range(4) for row in range(3)
+    }
+    assert len(found) == 12
+
+
 def test_scores_are_probabilities_or_none_at_all(detector: FaceDetector, two: Grey) -> None:
     scores = [face.score for face in detector.detect(two).faces]
     assert all(score is None if detector.name == "haar" else 0 < (score or 0) <= 1 for score in scores)
