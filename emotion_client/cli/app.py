@@ -8,17 +8,11 @@ import sys
 import typer
 from rich.console import Console
 
+from emotion_client.cli.compare import compare
 from emotion_client.cli.predict import predict
 from emotion_client.cli.service import health, models, report
+from emotion_client.cli.video import video
 from emotion_client.errors import EmotionError
-
-try:
-    from emotion_client.cli.compare import compare
-    from emotion_client.cli.video import video
-except ImportError as error:
-    _missing: str | None = error.name
-else:
-    _missing = None
 
 app = typer.Typer(
     help="Read the emotions of faces in photos and videos, by a running service.",
@@ -26,9 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(predict)
-if _missing is None:
-    app.command()(video)
-    app.command()(compare)
+app.command()(video)
+app.command()(compare)
 app.command()(models)
 app.command()(health)
 app.command()(report)

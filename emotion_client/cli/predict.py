@@ -34,6 +34,7 @@ from emotion_client.cli.rows import COLUMNS, problem_row, rows_of
 from emotion_client.client import AsyncClient
 from emotion_client.emotions import Language, name
 from emotion_client.errors import BadImage, EmotionError
+from emotion_client.requests import content_of
 
 STDIN = "-"
 _ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".gif", ".bmp", ".heic", ".heif"))
@@ -211,7 +212,8 @@ async def _one(
     client: AsyncClient, file: str, options: dict[str, str | int | None], pictures: bool, lang: Language
 ) -> _Result:
     try:
-        content = await asyncio.to_thread(sys.stdin.buffer.read if file == STDIN else Path(file).read_bytes)
+        # A thread would cost more than a file does, and what a slow disk holds up is this command alone.
+        content = await asyncio.to_thread(sys.stdin.buffer.read) if file == STDIN else content_of(Path(file))
     except OSError as error:
         return _Result(file, None, error.strerror or str(error))
     try:

@@ -4,18 +4,21 @@ import asyncio
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from emotion_client import AsyncClient, EmotionError
 from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Key, Lang, Local, Repository, Url
+from emotion_client.cli.extra import extra
 from emotion_client.cli.local import service
-from emotion_client.video.errors import VideoError
-from emotion_client.video.reader import Video
-from emotion_client.video.run import Outcome, Wanted, run
+from emotion_client.client import AsyncClient
+from emotion_client.errors import EmotionError
+
+if TYPE_CHECKING:
+    from emotion_client.video.reader import Video
+    from emotion_client.video.run import Outcome, Wanted
 
 
 def _seconds(text: str) -> float:
@@ -52,6 +55,11 @@ def video(
     Without -o, --csv and --plot the table is printed. Exit code 1: the file could be read in part only, or the service
     failed; what was written until then can be used.
     """
+    with extra("video"):
+        from emotion_client.video.errors import VideoError
+        from emotion_client.video.reader import Video
+        from emotion_client.video.run import Wanted
+
     console = Console(stderr=True, highlight=False)
     every_s = _seconds(every)
     try:
@@ -78,7 +86,9 @@ def video(
         raise typer.Exit(1)
 
 
-async def _run(source: Video, wanted: Wanted, url: str, key: str | None, console: Console) -> Outcome:
+async def _run(source: "Video", wanted: "Wanted", url: str, key: str | None, console: Console) -> "Outcome":
+    from emotion_client.video.run import run
+
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     async with AsyncClient(url, key=key, **PATIENCE) as client:
         # At once where nobody is there, and not only after all its patience.

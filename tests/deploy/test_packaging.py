@@ -93,7 +93,20 @@ from emotion_client.cli.app import app
 print(sorted(command.callback.__name__ for command in app.registered_commands))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout == "['health', 'models', 'predict', 'report']\n", done.stderr
+    assert done.stdout == "['compare', 'health', 'models', 'predict', 'report', 'video']\n", done.stderr
+
+
+def test_a_command_says_which_extra_it_needs(tmp_path: Path) -> None:
+    for command, file in (("video", "x.mp4"), ("compare", tmp_path)):
+        options = ["--a", "random", "--b", "residual"] if command == "compare" else []
+        script = (
+            "import sys; sys.modules['av'] = sys.modules['PIL'] = None; from emotion_client.cli.app import main; main()"
+        )
+        words = [sys.executable, "-c", script, command, str(file), *options]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("this needs `pip install '.[video]'` (")
+        assert done.stderr.count("\n") == 1
 
 
 def test_the_whole_is_for_development() -> None:
