@@ -192,6 +192,30 @@ def test_the_camera_goes_on_after_the_service_was_gone(demo, browser: webdriver.
     browser.get_log("browser")  # it tells of each connection that failed
 
 
+SENT = """
+window.sent = 0;
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) { window.sent += 1; return send.call(this, data); };
+"""
+# A tab in front of it does that, which a headless browser does not have.
+HIDE = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true });"
+
+
+def test_the_camera_rests_while_nobody_looks(page: webdriver.Chrome) -> None:
+    page.execute_script(SENT)
+    one(page, "#tab-camera").click()
+    one(page, "#camera-start").click()
+    until(page, lambda: page.execute_script("return window.sent") > 2)
+    page.execute_script(HIDE, True)
+    until(page, lambda: one(page, "#camera .status").text.startswith("Paused"))
+    before = page.execute_script("return window.sent")
+    time.sleep(1)
+    assert page.execute_script("return window.sent") == before
+    page.execute_script(HIDE + "document.dispatchEvent(new Event('visibilitychange'));", False)
+    until(page, lambda: page.execute_script("return window.sent") > before)
+    until(page, lambda: one(page, "#camera .status").text == "Live")
+
+
 def test_what_the_model_looked_at(page: webdriver.Chrome) -> None:
     send(page, ROOT / "api/samples/two.jpg")
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, "#photo .tools > button"))

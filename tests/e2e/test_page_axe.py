@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from tests.axe import findings
-from tests.chromium import MISSING, on_a_phone, one, until
+from tests.chromium import MISSING, chromium, on_a_phone, one, until
 from tests.e2e import operated
 from tests.e2e.conftest import Demo, make_tree
 
@@ -135,3 +135,21 @@ def test_vietnamese(page: webdriver.Chrome) -> None:
     check(page, "arrival")
     sample(page, "two")
     check(page, "two faces")
+
+
+def test_a_camera_that_is_denied(page: webdriver.Chrome) -> None:
+    page.execute_script(
+        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
+    )
+    one(page, "#tab-camera").click()
+    one(page, "#camera-start").click()
+    assert "camera" in one(page, "#camera .problem").text
+    check(page, "denied")
+
+
+def test_a_camera_needs_https_and_the_page_says_so(service: Demo, tmp_path: Path) -> None:
+    with chromium(tmp_path, "--host-resolver-rules=MAP elsewhere.test 127.0.0.1") as page:
+        page.get(f"http://elsewhere.test:{service.http_port}/#camera")
+        until(page, lambda: "HTTPS" in one(page, "#camera").text)
+        assert not page.find_elements(By.CSS_SELECTOR, "#camera-start:enabled")
+        check(page, "no camera without HTTPS")
