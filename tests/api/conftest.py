@@ -124,6 +124,8 @@ def open_gateway(tmp_path: Path) -> OpenGateway:
             "default_model": "residual",
             "default_label": None,
             "database_url": f"sqlite:///{tmp_path}/outcomes.db",
+            # A machine that has other work refuses nothing, unless a test says so.
+            "queue_s": 30,
         }
         app = create_app(Settings(**{**defaults, **settings}), detectors)
         async with in_process(app) as (client, _):
@@ -134,6 +136,6 @@ def open_gateway(tmp_path: Path) -> OpenGateway:
 
 @pytest.fixture
 async def client(open_gateway: OpenGateway, model_server: ModelServer) -> AsyncIterator[httpx.AsyncClient]:
-    """The gateway on the session's model server, all settings at their defaults."""
+    """The gateway on the session's model server, all settings but its patience at their defaults."""
     async with open_gateway(model_server=model_server.address) as opened:
         yield opened

@@ -26,6 +26,8 @@ class GatewayProcess:
             "default_label": "",
             "database_url": f"sqlite:///{folder}/outcomes.db",
             "log_json": "true",
+            # A machine that has other work refuses nothing, unless a test says so.
+            "queue_s": 30,
         }
         variables = {f"EMOTION_{name.upper()}": str(value) for name, value in {**defaults, **settings}.items()}
         with self._log.open("w") as log:
