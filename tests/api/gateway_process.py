@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ class GatewayProcess:
         assert found
         self.port = int(found[1])
         self.url = found[0]
+        self._wait_until_it_listens()
 
     def _wait_for_startup(self) -> None:
         deadline = time.monotonic() + START_S
@@ -50,6 +52,17 @@ class GatewayProcess:
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
+
+    def _wait_until_it_listens(self) -> None:
+        # It says that it runs before it does: on a busy machine a connection may come in between.
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
+                return
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, self.log
+                time.sleep(0.02)
 
     @property
     def log(self) -> str:

@@ -55,14 +55,24 @@ def test_every_requirement_is_one_version_with_hashes(lock: str) -> None:
         assert requirement.url is None
 
 
+def wanted(extras: list[str]) -> Iterator[Requirement]:
+    """What the base and extras ask for, and the extras that those name."""
+    for requirement in map(Requirement, PROJECT["project"]["dependencies"]):
+        yield requirement
+    for extra in extras:
+        for requirement in map(Requirement, PROJECT["project"]["optional-dependencies"][extra]):
+            if requirement.name == PROJECT["project"]["name"]:
+                yield from wanted(sorted(requirement.extras))
+            else:
+                yield requirement
+
+
 @pytest.mark.parametrize(("version", "machine"), ENVIRONMENTS)
 @pytest.mark.parametrize("lock", EXTRAS)
 def test_the_lock_satisfies_pyproject(lock: str, version: str, machine: str) -> None:
     markers = environment(version, machine)
     versions = installed(lock, markers)
-    optional = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *(line for extra in EXTRAS[lock] for line in optional[extra])]
-    for requirement in map(Requirement, wanted):
+    for requirement in wanted(EXTRAS[lock]):
         name = canonicalize_name(requirement.name)
         assert name in versions, f"`make lock`: {name} is missing"
         assert requirement.specifier.contains(versions[name]), f"`make lock`: {requirement}, not {versions[name]}"

@@ -55,7 +55,8 @@ async def test_a_full_queue_is_503_at_once_and_empties(
         refused = await client.post("/predict/batch", files=[("files", image["file"])] * 2)
         assert refused.status_code == 503
         assert refused.json()["type"].endswith(":overloaded")
-        assert refused.headers["retry-after"] == "1"
+        # Seconds, by the pace of a machine that may have other work.
+        assert 1 <= int(refused.headers["retry-after"]) <= 20
         gate.open.set()
         assert (await first).status_code == 200
         assert (await client.post("/predict", files=image)).status_code == 200
