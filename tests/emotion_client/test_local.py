@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-EMOTION = [sys.executable, "-c", "from emotion_client.cli.app import main; main()"]
+# With Ctrl-C as a terminal gives it: what a shell starts in the background has it ignored, and so have its children.
+SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from emotion_client.cli.app import main
+main()
+"""
+EMOTION = [sys.executable, "-c", SCRIPT]
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -20,7 +20,14 @@ from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer
 from tests.ports import free_port
 
-EMOTION = [sys.executable, "-c", "from emotion_client.cli.app import main; main()"]
+# With Ctrl-C as a terminal gives it: what a shell starts in the background has it ignored, and so have its children.
+SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from emotion_client.cli.app import main
+main()
+"""
+EMOTION = [sys.executable, "-c", SCRIPT]
 PHOTOS = 60
 
 
