@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.common.by import By
 
 from tests.chromium import MISSING, camera, chromium, one, until
 from tests.e2e import operated
 from tests.e2e.conftest import Demo, make_tree
+from tests.e2e.photo_tab import another_photo, choose_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build" / "screenshots"
@@ -54,15 +54,13 @@ def main() -> int:
 def _walk(page: webdriver.Chrome) -> None:
     one(page, ".sample")
     _shoot_all(page, "arrival")
-    one(page, ".sample").click()
-    one(page, ".card")
+    choose_sample(page, "two")
     _shoot_all(page, "photo")
     one(page, "#photo .tools > button").click()
     one(page, ".stage image")
     _for_readme(page, "page", "light", 880)
-    page.find_element(By.XPATH, "//section[@id='photo']//button[text()='Another photo']").click()
-    one(page, '.sample img[src="assets/group.jpg"]').click()
-    one(page, ".card")
+    another_photo(page)
+    choose_sample(page, "group")
     _shoot_all(page, "group")
 
     one(page, "#tab-camera").click()

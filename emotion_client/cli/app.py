@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -37,8 +38,7 @@ def main() -> None:
     try:
         app()
     except EmotionError as error:
-        Console(stderr=True, highlight=False).print(str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
     except BrokenPipeError:
         # Who reads the output has had enough; Python would say so once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,7 +48,9 @@ def main() -> None:
     except OSError as error:
         # A file that the user named, and that cannot be written.
         where = f"{error.filename}: " if error.filename else ""
-        Console(stderr=True, highlight=False).print(
-            f"{where}{error.strerror or error}", style="red", markup=False, soft_wrap=True
-        )
-        sys.exit(1)
+        _fail(f"{where}{error.strerror or error}")
+
+
+def _fail(text: str) -> NoReturn:
+    Console(stderr=True, highlight=False).print(text, style="red", markup=False, soft_wrap=True)
+    sys.exit(1)

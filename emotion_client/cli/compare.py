@@ -4,7 +4,7 @@ import asyncio
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,17 +12,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from emotion_client.answers import Prediction
-from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Crop, Key, Lang, Local, Repository, Url, patient
 from emotion_client.cli.extra import extra
 from emotion_client.cli.local import service
-from emotion_client.client import AsyncClient
 from emotion_client.compare.choice import Choice
+from emotion_client.compare.figures import Figures, mcnemar
+from emotion_client.compare.run import Comparison, photos, run
 from emotion_client.emotions import Language, name
 from emotion_client.errors import EmotionError, Problem
-
-if TYPE_CHECKING:
-    from emotion_client.compare.figures import Figures
-    from emotion_client.compare.run import Comparison
 
 
 class _Refused(Exception):  # noqa: N818 - says what a photo is
@@ -48,7 +45,6 @@ def compare(
     right, and by McNemar's exact test how surely one is better. Exit code 1: some photos could not be read.
     """
     with extra("video"):
-        from emotion_client.compare.run import photos
         from emotion_client.compare.sheet import can_write, draw
 
     console = Console(stderr=True, highlight=False)
@@ -90,12 +86,8 @@ async def _run(
     key: str | None,
     crop: Literal["detect", "none"],
     console: Console,
-) -> "Comparison":
-    from emotion_client.compare.run import run
-
-    async with AsyncClient(url, key=key, **PATIENCE) as client:
-        # At once where nobody is there, and not only after all its patience.
-        await client.health()
+) -> Comparison:
+    async with patient(url, key) as client:
 
         async def ask(choice: Choice, content: bytes) -> Prediction:
             try:
@@ -113,9 +105,7 @@ async def _run(
             return await run(folder, first, second, refused=_Refused, advance=lambda: progress.advance(task))
 
 
-def _print(figures: "Figures", a: str, b: str, language: Language) -> None:
-    from emotion_client.compare.figures import mcnemar
-
+def _print(figures: Figures, a: str, b: str, language: Language) -> None:
     console = Console(highlight=False)
     table = Table("", "", show_header=False)
     table.add_row("photos", str(figures.photos))

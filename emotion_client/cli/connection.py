@@ -1,11 +1,13 @@
-"""--url, --key, --local, --repository and --lang, of every command that has them."""
+"""What several commands have: --url, --key, --local and the like, and a client for long work."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from emotion_client.client import URL
+from emotion_client.client import URL, AsyncClient
 
 Url = Annotated[str, typer.Option("--url", envvar="EMOTIONCTL_URL", help="The service.")]
 Key = Annotated[str | None, typer.Option("--key", envvar="EMOTIONCTL_KEY", help="Your key.", show_envvar=True)]
@@ -19,5 +21,14 @@ Crop = Annotated[Literal["detect", "none"], typer.Option("--crop", help="none: e
 DEFAULT = URL
 REPOSITORY = Path("model_repository")
 
-PATIENCE: dict[str, Any] = {"retries": 1_000, "timeout_s": 90.0}
-"""Of a client whose work is long: a service that restarts is waited for, for so many seconds and however often."""
+
+@asynccontextmanager
+async def patient(url: str, key: str | None) -> AsyncIterator[AsyncClient]:
+    """A client for long work: a service that restarts is waited for, 90 seconds and however often.
+
+    Raises:
+        Unreachable: at once, where nobody is there when it begins.
+    """
+    async with AsyncClient(url, key=key, retries=1_000, timeout_s=90.0) as client:
+        await client.health()
+        yield client

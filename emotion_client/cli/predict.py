@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, Annotated, Protocol
 
@@ -28,7 +29,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from emotion_client.answers import Prediction
-from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Crop, Key, Lang, Local, Repository, Url
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Crop, Key, Lang, Local, Repository, Url, patient
 from emotion_client.cli.local import service
 from emotion_client.cli.rows import COLUMNS, problem_row, rows_of
 from emotion_client.client import AsyncClient
@@ -147,15 +148,13 @@ async def _run(
     lang: Language,
 ) -> int:
     """How many could not be read."""
+    if not files:
+        return 0
     columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     problems = 0
     taken: set[str] = set()
     console = Console(stderr=True)
-    if not files:
-        return 0
-    async with AsyncClient(url, key=key, **PATIENCE) as client:
-        # At once where nobody is there, and not only after all its patience.
-        await client.health()
+    async with patient(url, key) as client:
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
             task = progress.add_task("photos", total=len(files))
             async for result in _in_order(client, files, options, concurrency, annotate is not None, lang):
@@ -164,8 +163,8 @@ async def _run(
                 if annotate is not None and result.picture is not None:
                     own = result.file.replace("/", "_").lstrip("._") if result.file != STDIN else "stdin"
                     # Those of two folders may have one name.
-                    names = (own, *(f"{own}-{number}" for number in range(2, len(files) + 2)))
-                    free = next(name for name in names if name not in taken)
+                    others = (f"{own}-{number}" for number in count(2))
+                    free = next(one for one in chain((own,), others) if one not in taken)
                     taken.add(free)
                     (annotate / f"{free}.png").write_bytes(result.picture)
                 progress.advance(task)

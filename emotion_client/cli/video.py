@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from emotion_client.cli.connection import DEFAULT, PATIENCE, REPOSITORY, Key, Lang, Local, Repository, Url
+from emotion_client.cli.connection import DEFAULT, REPOSITORY, Key, Lang, Local, Repository, Url, patient
 from emotion_client.cli.extra import extra
 from emotion_client.cli.local import service
-from emotion_client.client import AsyncClient
 from emotion_client.errors import EmotionError
 
 if TYPE_CHECKING:
@@ -90,9 +89,7 @@ async def _run(source: "Video", wanted: "Wanted", url: str, key: str | None, con
     from emotion_client.video.run import run
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    async with AsyncClient(url, key=key, **PATIENCE) as client:
-        # At once where nobody is there, and not only after all its patience.
-        await client.health()
+    async with patient(url, key) as client:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(source.path.name, total=source.duration_s)
             outcome = await run(source, client.predict, wanted, lambda done: progress.update(task, completed=done))

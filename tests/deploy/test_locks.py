@@ -1,17 +1,16 @@
 """requirements/*.txt hold what pyproject.toml asks for, by hash, on every Python and processor that we name."""
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.deploy.extras import PYPROJECT, wanted
+
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = {"gateway": ["gateway", "otel"], "trainer": ["trainer", "rollout"]}
 ENVIRONMENTS = [(version, machine) for version in ("3.11", "3.12", "3.13") for machine in ("x86_64", "aarch64")]
 
@@ -55,18 +54,6 @@ def test_every_requirement_is_one_version_with_hashes(lock: str) -> None:
         assert requirement.url is None
 
 
-def wanted(extras: list[str]) -> Iterator[Requirement]:
-    """What the base and extras ask for, and the extras that those name."""
-    for requirement in map(Requirement, PROJECT["project"]["dependencies"]):
-        yield requirement
-    for extra in extras:
-        for requirement in map(Requirement, PROJECT["project"]["optional-dependencies"][extra]):
-            if requirement.name == PROJECT["project"]["name"]:
-                yield from wanted(sorted(requirement.extras))
-            else:
-                yield requirement
-
-
 @pytest.mark.parametrize(("version", "machine"), ENVIRONMENTS)
 @pytest.mark.parametrize("lock", EXTRAS)
 def test_the_lock_satisfies_pyproject(lock: str, version: str, machine: str) -> None:
@@ -96,7 +83,7 @@ def test_locks_leave_the_index_to_who_installs() -> None:
 
 def test_the_build_lock_satisfies_the_build_system() -> None:
     asked = [line for line in (ROOT / "requirements" / "build.in").read_text().splitlines() if not line.startswith("#")]
-    assert asked == ["pip", *PROJECT["build-system"]["requires"]]
+    assert asked == ["pip", *PYPROJECT["build-system"]["requires"]]
     versions = installed("build", environment("3.11", "x86_64"))
     for requirement in map(Requirement, asked):
         assert requirement.specifier.contains(versions[requirement.name])

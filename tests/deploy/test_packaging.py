@@ -3,19 +3,17 @@
 import ast
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.deploy.extras import EXTRAS, PROJECT, wanted
+
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 OURS = {"api", "emotion_client", "faces", "serving", "trainer", "wire"}
 # Extras of each package; a package within another is listed before it.
 NEEDED = {
@@ -37,12 +35,7 @@ def named(lines: list[str]) -> set[str]:
 
 def brought(extras: list[str]) -> set[str]:
     """What extras install, those that they name themselves included."""
-    found = named(PROJECT["dependencies"])
-    for extra in extras:
-        for requirement in map(Requirement, EXTRAS[extra]):
-            own = requirement.name == PROJECT["name"]
-            found |= brought(sorted(requirement.extras)) if own else {canonicalize_name(requirement.name)}
-    return found
+    return {canonicalize_name(requirement.name) for requirement in wanted(extras)}
 
 
 def modules(package: str) -> Iterator[Path]:

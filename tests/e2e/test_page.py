@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.axe import findings
 from tests.chromium import MISSING, SECONDS, on_a_phone, one, until
+from tests.e2e.photo_tab import choose_sample
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -58,8 +59,7 @@ def test_it_shows_each_face_with_its_seven_probabilities(page: webdriver.Chrome)
 
 @pytest.mark.parametrize("name", ["two", "one", "tilted", "dark", "group"])
 def test_each_sample_has_a_face(page: webdriver.Chrome, name: str) -> None:
-    one(page, f'.sample img[src="assets/{name}.jpg"]').click()
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
+    choose_sample(page, name)
 
 
 def test_two_versions_side_by_side(page: webdriver.Chrome) -> None:
@@ -91,8 +91,7 @@ def test_no_face_says_what_to_do(page: webdriver.Chrome, tmp_path: Path) -> None
 
 
 def test_all_twelve_of_a_group_are_found(page: webdriver.Chrome) -> None:
-    one(page, '.sample img[src="assets/group.jpg"]').click()
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, ".card"))
+    choose_sample(page, "group")
     assert one(page, "#photo h1").text == "12 faces"
     shown = lambda: [card.text for card in page.find_elements(By.CSS_SELECTOR, ".figures") if card.is_displayed()]  # noqa: E731
     assert len(shown()) == 1

@@ -14,6 +14,7 @@ from tests.axe import findings
 from tests.chromium import MISSING, chromium, on_a_phone, one, until
 from tests.e2e import operated
 from tests.e2e.conftest import Demo, make_tree
+from tests.e2e.photo_tab import another_photo, choose_sample
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
@@ -53,19 +54,9 @@ def check(page: webdriver.Chrome, state: str) -> None:
         assert findings(page) == [], f"{state}, {theme}"
 
 
-def sample(page: webdriver.Chrome, name: str) -> None:
-    one(page, f'.sample img[src="assets/{name}.jpg"]').click()
-    one(page, ".card")
-
-
-def another(page: webdriver.Chrome) -> None:
-    page.find_element(By.XPATH, "//section[@id='photo']//button[text()='Another photo']").click()
-    one(page, ".sample")
-
-
 def test_photos(page: webdriver.Chrome) -> None:
     check(page, "arrival")
-    sample(page, "two")
+    choose_sample(page, "two")
     check(page, "two faces")
     one(page, "#photo .tools > button").click()
     one(page, ".stage image")
@@ -76,7 +67,7 @@ def test_photos(page: webdriver.Chrome) -> None:
 
 
 def test_many_faces(page: webdriver.Chrome) -> None:
-    sample(page, "group")
+    choose_sample(page, "group")
     check(page, "twelve faces")
 
 
@@ -85,7 +76,7 @@ def test_no_face_and_no_photo(page: webdriver.Chrome, tmp_path: Path) -> None:
     one(page, "#file").send_keys(str(tmp_path / "grey.png"))
     until(page, lambda: one(page, "#photo h1").text == "No face found")
     check(page, "no face")
-    another(page)
+    another_photo(page)
     (tmp_path / "words.jpg").write_text("no picture")
     one(page, "#file").send_keys(str(tmp_path / "words.jpg"))
     one(page, "#photo .problem")
@@ -133,7 +124,7 @@ def test_the_api(page: webdriver.Chrome) -> None:
 def test_vietnamese(page: webdriver.Chrome) -> None:
     Select(one(page, "#language")).select_by_value("vi")
     check(page, "arrival")
-    sample(page, "two")
+    choose_sample(page, "two")
     check(page, "two faces")
 
 

@@ -5,9 +5,9 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +19,7 @@ from emotion_client import Client
 from emotion_client.cli.rows import COLUMNS
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer
+from tests.emotion_client.command import EMOTION
 from tests.emotion_client.video.videos import frames, write
 from tests.ports import free_port
 
@@ -41,7 +42,7 @@ def emotion(gateway: GatewayProcess) -> Emotion:
         timeout: float = 100,
         errors: str = "strict",
     ) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", "from emotion_client.cli.app import main; main()", *map(str, arguments)]
+        command = [*EMOTION, *map(str, arguments)]
         environment = {**os.environ, "EMOTIONCTL_URL": url, "COLUMNS": "160", "LC_ALL": "C.UTF-8"}
         done = subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=timeout, check=False)
         return subprocess.CompletedProcess(
@@ -201,7 +202,7 @@ def test_models_health_and_report(emotion: Emotion, gateway: GatewayProcess) -> 
     assert refused.stderr.startswith("Unauthorized: This takes a key of scope report")
 
 
-def test_a_report_by_the_command(model_server: ModelServer, tmp_path: Path, one_face: bytes) -> None:
+def test_a_report_by_the_command(emotion: Emotion, model_server: ModelServer, tmp_path: Path, one_face: bytes) -> None:
     both = (("old", 1), ("new", 2))
     variants = ", ".join(f"{{name: {name}, model: residual, version: {v}, weight: 1}}" for name, v in both)
     experiments = tmp_path / "experiments.yaml"
@@ -215,10 +216,7 @@ def test_a_report_by_the_command(model_server: ModelServer, tmp_path: Path, one_
                 with Client(gateway.url, subject=f"{subject}") as asking:
                     found = asking.predict(one_face)
                 client.feedback(found.id, correct=subject % 4 > 0)
-        command = [sys.executable, "-c", "from emotion_client.cli.app import main; main()", "report", "newer"]
-        environment = {**os.environ, "COLUMNS": "160", "EMOTIONCTL_KEY": "an-admin-key-of-the-test"}
-        command += ["--url", gateway.url]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+        done = emotion("report", "newer", "--key", "an-admin-key-of-the-test", url=gateway.url)
     assert done.returncode == 0, done.stderr
     old, new = (re.split(r"\s*│\s*", line)[1:-1] for line in done.stdout.splitlines() if re.match("│ (old|new)", line))
     assert (old[0], new[0]) == ("old (control)", "new")
@@ -265,7 +263,7 @@ def test_two_models_by_the_command(emotion: Emotion, folder: Path) -> None:
 def test_a_closed_pipe_is_no_error_to_read_of(gateway: GatewayProcess, folder: Path) -> None:
     for number in range(20):
         shutil.copy(folder / "a.jpg", folder / f"c{number}.jpg")
-    script = f"{sys.executable} -c 'from emotion_client.cli.app import main; main()' predict {folder} --json | head -1"
+    script = f"{shlex.join([*EMOTION, 'predict', str(folder), '--json'])} | head -1"
     environment = {**os.environ, "EMOTIONCTL_URL": gateway.url}
     done = subprocess.run(
         ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=100, check=False

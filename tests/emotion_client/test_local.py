@@ -5,20 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-# With Ctrl-C as a terminal gives it: what a shell starts in the background has it ignored, and so have its children.
-SCRIPT = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from emotion_client.cli.app import main
-main()
-"""
-EMOTION = [sys.executable, "-c", SCRIPT]
+from tests.emotion_client.command import EMOTION
 
 
 def environment(**more: str) -> dict[str, str]:

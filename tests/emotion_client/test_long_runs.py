@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,16 +17,9 @@ from PIL import Image
 from api.keys.file import entry, new_key
 from tests.api.gateway_process import GatewayProcess
 from tests.api.model_server_process import ModelServer
+from tests.emotion_client.command import EMOTION
 from tests.ports import free_port
 
-# With Ctrl-C as a terminal gives it: what a shell starts in the background has it ignored, and so have its children.
-SCRIPT = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from emotion_client.cli.app import main
-main()
-"""
-EMOTION = [sys.executable, "-c", SCRIPT]
 PHOTOS = 60
 
 
