@@ -96,18 +96,24 @@ async def test_a_video_that_is_cut_off_gives_what_can_be_read(predict: Any, tmp_
 
 async def test_an_error_of_the_service_leaves_a_video_that_plays(predict: Any, tmp_path: Path) -> None:
     write(tmp_path / "in.mp4", frames(20), range(0, 2000, 100))
-    asked, written = 0, []
+    asked, written = 0, 0
+    eight = asyncio.Event()
+
+    def advance(done: float) -> None:
+        nonlocal written
+        written += 1
+        if written == 8:
+            eight.set()
 
     async def fail_at_last(content: bytes) -> Any:
         nonlocal asked
         asked += 1
         if asked > 12:
             # A busy machine writes later than it asks.
-            while len(written) < 8:
-                await asyncio.sleep(0.01)
+            await eight.wait()
             raise ConnectionError("gone")
         return await predict(content)
 
     with pytest.raises(ConnectionError, match="gone"):
-        await look(tmp_path / "in.mp4", fail_at_last, written.append, video=tmp_path / "out.mp4")
+        await look(tmp_path / "in.mp4", fail_at_last, advance, video=tmp_path / "out.mp4")
     assert len(times(tmp_path / "out.mp4")) >= 8
