@@ -75,7 +75,7 @@ async def test_predictions_and_feedback_make_a_report(
             direct = await client.post("/predict?crop=none&version=1", files={"file": photo})
             given = await client.post("/feedback", json={"prediction_id": direct.json()["id"], "correct": True})
             assert given.json()["predicted"] == "disgust"
-            report = (await client.get("/experiments/trial/report")).json()
+            report = (await client.get("/experiments/trial/report?fresh=true")).json()
     old, new = report["variants"]
     for one, name, rate in ((old, "old", 0), (new, "new", 1)):
         assert one["requests"] == one["faces"] == one["feedback"] == one["subjects"] == assigned.count(name)
