@@ -44,7 +44,7 @@ class GatewayProcess:
         assert found
         self.port = int(found[1])
         self.url = found[0]
-        self._wait_until_it_listens()
+        self._wait_until_it_serves()
 
     def _wait_for_startup(self) -> None:
         deadline = time.monotonic() + START_S
@@ -53,12 +53,14 @@ class GatewayProcess:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)
 
-    def _wait_until_it_listens(self) -> None:
-        # It says that it runs before it does: on a busy machine a connection may come in between.
+    def _wait_until_it_serves(self) -> None:
+        # It says that it runs a moment before it does. A signal that comes in between ends it without a drain.
         deadline = time.monotonic() + START_S
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
+                with socket.create_connection(("127.0.0.1", self.port), timeout=START_S) as peer:
+                    peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    assert peer.recv(1), self.log
                 return
             except ConnectionRefusedError:
                 assert time.monotonic() < deadline, self.log
